@@ -1,0 +1,33 @@
+# Paths are relative, so that a folder with a space in its name works.
+PYTHON ?= python3
+PY = .venv/bin/python
+TRIPARTITE = $(PY) -m companion.cli
+
+.DEFAULT_GOAL := help
+.PHONY: help setup book test accept serve lock clean
+
+help:  ## this list
+	@sed -n 's/^\([a-z]*\):.*## /  make \1\t/p' $(MAKEFILE_LIST) | expand -t 18
+
+setup:  ## create .venv from the lock
+	@$(PYTHON) code/companion/bootstrap.py
+
+book: setup  ## execute every stale chapter and build the site
+	@$(TRIPARTITE) book
+
+test: setup  ## unit tests, nbval on every chapter, a build with warnings as errors
+	@$(TRIPARTITE) fetch
+	@$(PY) -m pytest
+
+accept: setup  ## execute every chapter and make its outputs the new reference
+	@$(TRIPARTITE) accept
+
+serve:  ## show the site at http://127.0.0.1:8000/
+	@test -d _build/stage/_build/html || { echo "no site yet: run make book"; exit 1; }
+	@$(PY) -m http.server 8000 --bind 127.0.0.1 --directory _build/stage/_build/html
+
+lock: setup  ## resolve pyproject.toml anew into requirements.lock and environment.yml
+	@$(PY) -m companion.lock
+
+clean:  ## delete what was built, but not .venv
+	@rm -rf _build build runs

@@ -1,0 +1,131 @@
+"""Build the site: execute stale chapters into a staged copy, compare, run Jupyter Book on it."""
+
+from __future__ import annotations
+
+import json
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import nbformat
+
+from . import plotted
+from .chapters import Chapter, chapters
+from .compare import Comparison, compare
+from .execute import ChapterError, execute_all
+from .files import write_bytes
+from .freshness import state
+from .paths import BOOK, BUILD, DATA, ROOT
+
+EXECUTED = BUILD / "chapters"
+
+
+class BuildError(RuntimeError):
+    """The site could not be built."""
+
+
+def stale(known: list[Chapter]) -> list[Chapter]:
+    """Chapters whose executed copy is missing or was made from other sources."""
+    return [c for c in known if _state_file(c, "state") != state(c)]
+
+
+def refresh(known: list[Chapter], say) -> dict[str, Comparison]:
+    """Execute what is stale and compare every chapter with its committed outputs.
+
+    say: called with a line of text as each chapter ends. Raises BuildError after all have run if
+    one has failed.
+    """
+    old = stale(known)
+    states = {chapter: state(chapter) for chapter in old}
+    environment = {"TRIPARTITE_FIGURES": str(BUILD / "figures")}
+    errors = []
+    if old:
+        say(f"executing {len(old)} of {len(known)} chapters")
+        for chapter, result in execute_all(old, EXECUTED, environment):
+            if isinstance(result, ChapterError):
+                errors.append(str(result))
+                say(f"  {chapter.slug}: failed")
+                continue
+            note = {"state": states[chapter], "seconds": round(result, 1)}
+            write_bytes(EXECUTED / f"{chapter.slug}.json", json.dumps(note).encode())
+            say(f"  {chapter.slug}: {result:.1f} s")
+    if errors:
+        raise BuildError("\n".join(errors))
+    return {c.slug: compare(executed(c), c.read()) for c in known}
+
+
+def executed(chapter: Chapter) -> nbformat.NotebookNode:
+    """The chapter as it was last executed."""
+    return nbformat.read(EXECUTED / chapter.path.name, 4)
+
+
+def _state_file(chapter: Chapter, key: str) -> object:
+    try:
+        note = json.loads((EXECUTED / f"{chapter.slug}.json").read_bytes())
+        return note[key] if (EXECUTED / chapter.path.name).exists() else None
+    except (OSError, ValueError, KeyError):
+        return None
+
+
+def stage(folder: Path, notebooks: dict[str, Path], figures: Path | None) -> None:
+    """Mirror what Jupyter Book reads into a folder, with these notebooks as the chapters.
+
+    Files that are the same are left alone, so that Sphinx reads only what has changed.
+    """
+    wanted = {Path(name): ROOT / name for name in ("_config.yml", "_toc.yml")}
+    for path in BOOK.rglob("*"):
+        ours = path.suffix != ".ipynb" and not any(p.startswith((".", "__")) for p in path.parts)
+        if path.is_file() and ours:
+            wanted[path.relative_to(ROOT)] = path
+    wanted |= {Path("book") / name: path for name, path in notebooks.items()}
+    if figures and figures.exists():
+        for path in figures.rglob("*"):
+            if path.is_file():
+                wanted[Path("book/_extra/figures") / path.relative_to(figures)] = path
+    for name, source in wanted.items():
+        write_bytes(folder / name, source.read_bytes())
+    for path in folder.rglob("*"):
+        inside = path.relative_to(folder)
+        if path.is_file() and inside not in wanted and inside.parts[0] != "_build":
+            path.unlink()
+
+
+def site(folder: Path, *, show: bool = False) -> Path:
+    """Build the staged book, with warnings as errors; returns the folder of the site.
+
+    Raises BuildError with Sphinx's warnings.
+    """
+    command = [sys.executable, "-m", "jupyter_book", "build", "-W", "-n", "--keep-going", "-q"]
+    log = folder.with_suffix(".log")
+    result = subprocess.run([*command, str(folder)], capture_output=True, text=True)
+    log.write_text(result.stdout + result.stderr, encoding="utf-8")
+    html = folder / "_build" / "html"
+    if result.returncode:
+        warnings = [s for s in log.read_text().splitlines() if "WARNING" in s or "ERROR" in s]
+        shutil.rmtree(html, ignore_errors=True)  # else a second build would pass over the warning
+        raise BuildError("\n".join([*(warnings or ["Jupyter Book failed"]), f"(all in {log})"]))
+    return html
+
+
+def committed_site(folder: Path) -> Path:
+    """Build the site from the committed outputs, executing nothing."""
+    stage(folder, {c.path.name: c.path for c in chapters()}, None)
+    return site(folder)
+
+
+def accept(known: list[Chapter], say) -> None:
+    """Execute chapters and make their outputs, and their figures' numbers, the new reference."""
+    folder = BUILD / "accept"
+    shutil.rmtree(folder, ignore_errors=True)
+    environment = {
+        "TRIPARTITE_FIGURES": str(folder / "figures"),
+        "TRIPARTITE_REFERENCE": str(folder / "none"),
+    }
+    for chapter, result in execute_all(known, folder, environment):
+        if isinstance(result, ChapterError):
+            raise BuildError(str(result))
+        write_bytes(chapter.path, (folder / chapter.path.name).read_bytes())
+        for name in chapter.figures():
+            plotted.save(plotted.load(folder / "figures" / name / name), DATA / "reference" / name)
+        say(f"  {chapter.slug}: {result:.1f} s, {len(chapter.figures())} figures")

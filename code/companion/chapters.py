@@ -1,0 +1,169 @@
+"""The chapters as files: which there are, their parameters, their figures."""
+
+from __future__ import annotations
+
+import ast
+import re
+from dataclasses import dataclass
+from functools import cache
+from pathlib import Path
+
+import nbformat
+
+from .paths import BOOK
+
+Value = int | float | bool | str
+
+
+class ParameterError(ValueError):
+    """A parameter that a chapter does not have, or a value that it does not allow."""
+
+
+@dataclass(frozen=True)
+class Parameter:
+    """A line of a chapter's parameters cell: name: type = default  # meaning; unit; allowed."""
+
+    name: str
+    kind: type
+    default: Value
+    meaning: str
+    unit: str
+    allowed: str
+
+    def __str__(self) -> str:
+        kind = f"{self.name}: {self.kind.__name__} = {self.default!r}"
+        return f"{kind:36} {self.meaning}; {self.unit}; {self.allowed}"
+
+    def check(self, value: Value) -> Value:
+        """The value in the parameter's type; raises ParameterError where it is not allowed."""
+        if self.kind is float and type(value) is int:
+            value = float(value)
+        if type(value) is not self.kind:
+            raise ParameterError(f"{self.name} = {value!r}: must be of type {self.kind.__name__}")
+        if not self._allows(value):
+            raise ParameterError(f"{self.name} = {value!r}: must be {self.allowed}")
+        return value
+
+    def parse(self, text: str) -> Value:
+        """A value as typed on the command line; raises ParameterError where it is not allowed."""
+        if self.kind is str:
+            return self.check(text)
+        try:
+            return self.check(ast.literal_eval(text))
+        except (ValueError, SyntaxError) as error:
+            if isinstance(error, ParameterError):
+                raise
+            message = f"{self.name} = {text!r}: must be of type {self.kind.__name__}"
+            raise ParameterError(message) from None
+
+    def _allows(self, value: Value) -> bool:
+        if self.allowed == "any":
+            return True
+        if " .. " in self.allowed:
+            low, high = (ast.literal_eval(end) for end in self.allowed.split(" .. "))
+            return low <= value <= high
+        return str(value) in [choice.strip() for choice in self.allowed.split("|")]
+
+
+_LINE = re.compile(r"(?P<code>[^#]+)#\s*(?P<meaning>[^;]+);\s*(?P<unit>[^;]+);\s*(?P<allowed>.+)")
+_TYPES = {"int": int, "float": float, "bool": bool, "str": str}
+
+
+def parse_parameters(source: str) -> dict[str, Parameter]:
+    """The parameters that a cell declares, one a line.
+
+    Raises ParameterError that quotes a line which does not read as one.
+    """
+    declared = {}
+    for line in filter(str.strip, source.splitlines()):
+        if line.lstrip().startswith("#"):
+            continue
+        match = _LINE.fullmatch(line)
+        try:
+            (node,) = ast.parse(match["code"].strip()).body
+            name, kind = node.target.id, _TYPES[node.annotation.id]
+            parameter = Parameter(
+                name,
+                kind,
+                ast.literal_eval(node.value),
+                *(match[part].strip() for part in ("meaning", "unit", "allowed")),
+            )
+        except (TypeError, AttributeError, KeyError, ValueError, SyntaxError):
+            form = "name: type = default  # meaning; unit; allowed"
+            raise ParameterError(f"parameters cell, {line!r}: must read {form!r}") from None
+        parameter.check(parameter.default)
+        declared[name] = parameter
+    return declared
+
+
+@dataclass(frozen=True)
+class Chapter:
+    """A chapter's notebook in book/."""
+
+    path: Path
+
+    @property
+    def slug(self) -> str:
+        return self.path.stem
+
+    @property
+    def number(self) -> str:
+        return self.slug.split("-")[0]
+
+    def read(self) -> nbformat.NotebookNode:
+        return nbformat.read(self.path, 4)
+
+    def code_cells(self) -> list:
+        return [cell for cell in self.read().cells if cell.cell_type == "code"]
+
+    def parameters(self) -> dict[str, Parameter]:
+        """Parameters by name; raises ParameterError where there is not just one cell of them."""
+        found = [c for c in self.code_cells() if "parameters" in c.metadata.get("tags", [])]
+        if len(found) != 1:
+            raise ParameterError(f"{self.slug}: has {len(found)} parameters cells, must have one")
+        return parse_parameters(found[0].source)
+
+    def figures(self) -> dict[str, dict]:
+        """Name -> caption and alt text of every figure that the chapter publishes."""
+        described = {}
+        for cell in self.code_cells():
+            shown = cell.metadata.get("mystnb", {})
+            if "figure" in shown:
+                figure = {"caption": shown["figure"].get("caption", "")}
+                described[shown["figure"]["name"]] = figure | {
+                    "alt": shown.get("image", {}).get("alt", "")
+                }
+        return described
+
+    def code(self) -> str:
+        return "\n".join(cell.source for cell in self.code_cells())
+
+
+def chapters() -> list[Chapter]:
+    """All chapters in reading order."""
+    return [Chapter(path) for path in sorted(BOOK.glob("[0-9][0-9]-*.ipynb"))]
+
+
+def find(name: str) -> Chapter:
+    """The chapter of that number ("04") or slug; raises LookupError that lists all."""
+    known = chapters()
+    number = name.zfill(2)
+    for chapter in known:
+        if name == chapter.slug or number == chapter.number or name == chapter.slug[3:]:
+            return chapter
+    raise LookupError(f"chapter {name!r}: must be one of {', '.join(c.slug for c in known)}")
+
+
+@cache
+def _by_figure() -> dict[str, Chapter]:
+    return {name: chapter for chapter in chapters() for name in chapter.figures()}
+
+
+def chapter_of_figure(name: str) -> Chapter:
+    """The chapter whose cell metadata declares that figure; raises ValueError where none does."""
+    try:
+        return _by_figure()[name]
+    except KeyError:
+        raise ValueError(
+            f"name = {name!r}: no cell in book/ has it as its metadata mystnb.figure.name"
+        ) from None

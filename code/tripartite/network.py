@@ -1,0 +1,172 @@
+"""The neuron-astrocyte network: write a context into synapses, read it with queries.
+
+Writing is Hebbian between neurons (H) and presynaptic between neuron and astrocyte (g); reading
+divides every synapse by the astrocyte's pooled response p = g.phi(q). Kozachkov et al. 2023.
+All states are values: they go in and come out. Arrays have shape (..., tokens, features).
+"""
+
+from __future__ import annotations
+
+from typing import Any, NamedTuple
+
+from array_api_compat import array_namespace, device
+
+from .attention import Array
+from .checks import check_finite, check_positive_int, check_tokens
+from .features import FeatureMap, FiniteSet
+
+
+class Memory(NamedTuple):
+    """What the network has written so far, for hidden neurons tuned by phi.
+
+    hebbian: (..., e, m), H; astrocytic: (..., m), g; both are stored divided by exp(log_scale),
+    (..., m), a scale for each hidden neuron, so that neither overflows.
+    """
+
+    phi: FeatureMap | FiniteSet
+    hebbian: Array
+    astrocytic: Array
+    log_scale: Array
+
+
+class Reading(NamedTuple):
+    """What the output layer and the astrocyte show for every query.
+
+    drive: (..., tokens, e), H phi(q), and pooled: (..., tokens), g.phi(q), both divided by
+    exp(log_scale), (..., tokens).
+    """
+
+    drive: Array
+    pooled: Array
+    log_scale: Array
+
+    @property
+    def output(self) -> Array:
+        """Output neurons, (..., tokens, e): H phi(q) / (g.phi(q)), without skip connection."""
+        return self.drive / self.pooled[..., None]
+
+    @property
+    def response(self) -> Array:
+        """Astrocyte response p = g.phi(q), (..., tokens); may overflow where log_response does not."""
+        return self.pooled * array_namespace(self.pooled).exp(self.log_scale)
+
+    @property
+    def log_response(self) -> Array:
+        """log p, (..., tokens); NaN where signed tuning curves make p negative."""
+        xp = array_namespace(self.pooled)
+        sound = self.pooled > 0
+        log = xp.log(xp.where(sound, self.pooled, xp.ones_like(self.pooled)))
+        return xp.where(sound, log + self.log_scale, xp.nan)
+
+
+def blank(phi: FeatureMap | FiniteSet, values: Array) -> Memory:
+    """Memory of hidden neurons phi in which nothing is written yet.
+
+    values: (..., tokens, e), read only for the width, library and type of what will be written.
+    """
+    xp = array_namespace(values)
+    of_type = {"dtype": values.dtype, "device": device(values)}
+    return Memory(
+        phi,
+        xp.zeros((values.shape[-1], phi.size), **of_type),
+        xp.zeros((phi.size,), **of_type),
+        xp.full((phi.size,), -xp.inf, **of_type),
+    )
+
+
+def write(memory: Memory, keys: Array, values: Array) -> Memory:
+    """Writing phase: H <- H + v phi(k)^T and g <- g + phi(k), for every token.
+
+    keys: (..., tokens, d); values: (..., tokens, e). The order of tokens does not matter.
+    Raises ValueError on shapes that disagree or numbers that are not finite.
+    """
+    check_tokens(keys=keys, values=values)
+    check_finite(keys=keys, values=values)
+    xp = array_namespace(keys, values)
+    phi = memory.phi(keys)
+    top = xp.maximum(memory.log_scale, xp.max(phi.log_scale, axis=-2))
+    hidden = phi.amplitude * xp.exp(phi.log_scale - top[..., None, :])
+    keep = xp.exp(memory.log_scale - top)
+    return Memory(
+        memory.phi,
+        memory.hebbian * keep[..., None, :] + xp.matmul(xp.matrix_transpose(values), hidden),
+        memory.astrocytic * keep + xp.sum(hidden, axis=-2),
+        top,
+    )
+
+
+def read(memory: Memory, queries: Array) -> Reading:
+    """Reading phase: drive H phi(q), and the astrocyte's response p = g.phi(q) that divides it.
+
+    queries: (..., tokens, d). Raises ValueError where nothing was written, or on numbers that
+    are not finite.
+    """
+    check_tokens(queries=queries)
+    check_finite(queries=queries)
+    xp = array_namespace(queries, memory.hebbian)
+    if xp.all(xp.isinf(memory.log_scale)):
+        raise ValueError("memory: nothing is written in it, so there is nothing to read")
+    phi = memory.phi(queries)
+    exponent = phi.log_scale + memory.log_scale[..., None, :]
+    top = xp.max(exponent, axis=-1, keepdims=True)
+    hidden = phi.amplitude * xp.exp(exponent - top)
+    return Reading(
+        xp.matmul(hidden, xp.matrix_transpose(memory.hebbian)),
+        xp.matmul(hidden, memory.astrocytic[..., None])[..., 0],
+        top[..., 0],
+    )
+
+
+def pool(a: Reading, b: Reading) -> Reading:
+    """Readings of two blocks of hidden neurons, as one: what both feed adds up."""
+    xp = array_namespace(a.pooled)
+    top = xp.maximum(a.log_scale, b.log_scale)
+    of_a, of_b = xp.exp(a.log_scale - top), xp.exp(b.log_scale - top)
+    return Reading(
+        a.drive * of_a[..., None] + b.drive * of_b[..., None],
+        a.pooled * of_a + b.pooled * of_b,
+        top,
+    )
+
+
+def attend(
+    phi: FeatureMap | FiniteSet,
+    queries: Array,
+    keys: Array,
+    values: Array,
+    *,
+    causal: bool = False,
+    block: int = 256,
+) -> Reading:
+    """Write a whole context and read it with every query, a block of neurons at a time.
+
+    queries: (..., t, d); keys: (..., i, d); values: (..., i, e). causal: token t reads what
+    tokens up to t have written. Memory is O(tokens * block) and H is never held whole; the
+    result does not depend on block beyond rounding. Kernel attention with phi(q).phi(k), exactly.
+    """
+    check_tokens(queries=queries, keys=keys, values=values, causal=causal)
+    check_positive_int(block=block)
+    one_block = _stream if causal else _write_then_read
+    reading = None
+    for start in range(0, phi.size, block):
+        part = one_block(phi.block(start, start + block), queries, keys, values)
+        reading = part if reading is None else pool(reading, part)
+    return reading
+
+
+def _write_then_read(phi, queries, keys, values) -> Reading:
+    return read(write(blank(phi, values), keys, values), queries)
+
+
+def _stream(phi, queries, keys, values) -> Reading:
+    xp = array_namespace(queries, keys, values)
+    memory, steps = blank(phi, values), []
+    for t in range(keys.shape[-2]):
+        now = slice(t, t + 1)
+        memory = write(memory, keys[..., now, :], values[..., now, :])
+        steps.append(read(memory, queries[..., now, :]))
+    return Reading(
+        xp.concat([step.drive for step in steps], axis=-2),
+        xp.concat([step.pooled for step in steps], axis=-1),
+        xp.concat([step.log_scale for step in steps], axis=-1),
+    )
