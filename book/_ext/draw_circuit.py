@@ -11,7 +11,7 @@ STATIC = Path(__file__).resolve().parent.parent / "_static"
 
 INK, GREY = "#1f2933", "#5b6672"
 NEURON, NEURON_PALE = "#0072b2", "#dcedf8"
-ASTROCYTE, ASTROCYTE_TEXT, ASTROCYTE_MID, ASTROCYTE_PALE = "#d55e00", "#b04a00", "#f0a875", "#fae3d3"
+ASTROCYTE, ASTROCYTE_TEXT, ASTROCYTE_MID, ASTROCYTE_PALE = "#d55e00", "#b04a00", "#e58645", "#fae3d3"
 
 INPUTS = [(34, y) for y in (124, 176, 228)]
 ROWS = (92, 148, 204, 260)  # hidden neurons and their axons

@@ -43,6 +43,12 @@ def check_tokens(*, queries=None, keys=None, values=None, causal: bool = False) 
         _agree(given, "queries", "keys", -2, "tokens, where causal = True")
 
 
+def check_width(x: Any, d_key: int) -> None:
+    """Raise ValueError unless tokens have as many features as the neurons' directions."""
+    if x.shape[-1] != d_key:
+        raise ValueError(f"tokens of width {x.shape[-1]}: must be d_key = {d_key} wide")
+
+
 def check_finite(**arrays: Any) -> None:
     """Raise ValueError if an array holds NaN or infinity."""
     for name, x in arrays.items():

@@ -15,7 +15,7 @@ from typing import Any, NamedTuple
 import numpy as np
 from array_api_compat import array_namespace, device
 
-from .checks import check_choice, check_positive, check_positive_int
+from .checks import check_choice, check_positive, check_positive_int, check_width
 
 Array = Any
 
@@ -54,6 +54,7 @@ class FeatureMap:
 
     def __call__(self, x: Array) -> Activity:
         """Activity of every neuron for every token; x: (..., tokens, d)."""
+        check_width(x, self.directions.shape[-1])
         xp = array_namespace(x, self.directions)
         drive = xp.matmul(x, xp.matrix_transpose(self.directions))
         half_square = 0.5 * xp.sum(x * x, axis=-1, keepdims=True)
@@ -184,6 +185,7 @@ class FiniteSet:
 
     def __call__(self, x: Array) -> Activity:
         """Activity for tokens x, (..., tokens, d), each of which must be one of the points."""
+        check_width(x, self.points.shape[-1])
         xp = array_namespace(x, self.points)
         half_square = 0.5 * xp.sum(x * x, axis=-1, keepdims=True)
         bumps = xp.exp(-0.5 * _squared_distance(x, self.points))

@@ -149,7 +149,7 @@ def attend(
     one_block = _stream if causal else _write_then_read
     reading = None
     for start in range(0, phi.size, block):
-        part = one_block(phi.block(start, start + block), queries, keys, values)
+        part = one_block(phi.block(start, min(start + block, phi.size)), queries, keys, values)
         reading = part if reading is None else pool(reading, part)
     return reading
 

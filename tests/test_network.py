@@ -1,0 +1,200 @@
+"""The neuron-astrocyte network is kernel attention, for every tuning curve, streamed or whole."""
+
+import subprocess
+import sys
+
+import array_api_strict
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from scipy.special import logsumexp
+
+from tripartite import attention, features, network
+
+KINDS = list(features.TUNINGS)
+
+
+def head(seed, *, tokens=12, d=6, e=4, leading=(), size=0.7, dtype=float):
+    rng = np.random.default_rng(seed)
+    shapes = [(*leading, tokens, width) for width in (d, d, e)]
+    return [(size * rng.normal(size=shape)).astype(dtype) for shape in shapes]
+
+
+def kernel_of(phi, q, k):
+    return phi(q).value @ np.swapaxes(phi(k).value, -1, -2)
+
+
+def assert_same(reading, phi, q, k, v, causal):
+    """Equal to kernel attention to 1e-12 of what is summed up (signed terms may cancel)."""
+    kernel = kernel_of(phi, q, k)
+    summed = np.abs(phi(q).value) @ np.swapaxes(np.abs(phi(k).value), -1, -2)
+    if causal:
+        kernel, summed = np.tril(kernel), np.tril(summed)
+    pooled = kernel.sum(-1)
+    cancelled = summed.sum(-1) / np.abs(pooled)
+    np.testing.assert_array_less(np.abs(reading.response / pooled - 1), 1e-12 * cancelled)
+    expected = attention.kernel_attention(kernel, v)
+    error = np.abs(reading.output - expected).max(-1) / np.abs(v).max()
+    np.testing.assert_array_less(error, 1e-12 * cancelled**2)
+
+
+@pytest.mark.parametrize("causal", [False, True])
+@pytest.mark.parametrize("kind", KINDS)
+def test_network_is_kernel_attention_for_every_tuning_curve(kind, causal):
+    q, k, v = head(0, leading=(2, 3))
+    phi = features.sample(kind, 150, 6, seed=1)
+    assert_same(network.attend(phi, q, k, v, causal=causal, block=64), phi, q, k, v, causal)
+
+
+@settings(max_examples=40, deadline=None)
+@given(
+    seed=st.integers(0, 10**6),
+    tokens=st.integers(1, 9),
+    d=st.integers(1, 5),
+    e=st.integers(1, 4),
+    m=st.integers(1, 40),
+    block=st.integers(1, 50),
+    causal=st.booleans(),
+    size=st.floats(0.01, 3.0),
+)
+def test_network_is_kernel_attention_for_any_sizes(seed, tokens, d, e, m, block, causal, size):
+    q, k, v = head(seed, tokens=tokens, d=d, e=e, size=size)
+    phi = features.sample("positive", m, d, seed)
+    reading = network.attend(phi, q, k, v, causal=causal, block=block)
+    assert_same(reading, phi, q, k, v, causal)
+
+
+@pytest.mark.parametrize("causal", [False, True])
+def test_network_is_softmax_attention_where_the_kernel_is_exact(causal):
+    q, k, v = head(2)
+    phi = features.finite_set(np.concatenate([q, k]))
+    reading = network.attend(phi, q, k, v, causal=causal, block=7)
+    np.testing.assert_allclose(
+        reading.output, attention.softmax_attention(q, k, v, causal), rtol=0, atol=1e-12
+    )
+    np.testing.assert_allclose(
+        reading.log_response, attention.log_normaliser(q, k, causal), rtol=0, atol=1e-12
+    )
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_writing_in_pieces_is_writing_at_once(kind):
+    q, k, v = head(3)
+    phi = features.sample(kind, 50, 6, seed=0)
+    pieces = network.blank(phi, v)
+    for now in (slice(0, 1), slice(1, 7), slice(7, 12)):
+        pieces = network.write(pieces, k[now], v[now])
+    whole = network.write(network.blank(phi, v), k, v)
+    for part, all_at_once in zip(network.read(pieces, q), network.read(whole, q), strict=True):
+        np.testing.assert_allclose(part, all_at_once, rtol=1e-11, atol=1e-13)
+
+
+def test_memory_is_a_value():
+    q, k, v = head(4)
+    first = network.write(network.blank(features.sample("positive", 9, 6, 0), v), k, v)
+    before = [first.hebbian.copy(), first.astrocytic.copy()]
+    network.write(first, 2 * k, v)
+    np.testing.assert_array_equal(first.hebbian, before[0])
+    np.testing.assert_array_equal(first.astrocytic, before[1])
+
+
+def test_memory_holds_the_papers_weights():
+    _, k, v = head(5)
+    phi = features.sample("positive", 9, 6, 0)
+    memory = network.write(network.blank(phi, v), k, v)
+    scale = np.exp(memory.log_scale)
+    hidden = phi(k).value
+    outer = sum(np.outer(v[t], hidden[t]) for t in range(12))
+    np.testing.assert_allclose(memory.hebbian * scale, outer, rtol=1e-12, atol=1e-14)
+    np.testing.assert_allclose(memory.astrocytic * scale, hidden.sum(0), rtol=1e-12)
+
+
+def hostile(dtype, seed=6):
+    """Tokens whose squared norms spread from about 0 to 10^4."""
+    q, k, v = head(seed, dtype=dtype)
+    norms = np.geomspace(1e-2, 100, 12, dtype=dtype)[:, None]
+    return [norms * x / np.linalg.norm(x, axis=-1, keepdims=True) for x in (q, k[::-1])] + [v]
+
+
+# rounding of an exponent of up to 10^4, times a margin for sums of a few hundred terms
+@pytest.mark.parametrize(("dtype", "tolerance"), [(np.float64, 1e-10), (np.float32, 2e-2)])
+@pytest.mark.parametrize("causal", [False, True])
+def test_squared_norms_of_ten_thousand_neither_overflow_nor_vanish(dtype, tolerance, causal):
+    q, k, v = hostile(dtype)
+    phi = features.sample("positive", 300, 6, seed=2, like=q)
+    with np.errstate(all="raise", under="ignore"):
+        reading = network.attend(phi, q, k, v, causal=causal, block=64)
+        output, log_response = reading.output, reading.log_response
+    exact = features.sample("positive", 300, 6, seed=2)
+    log_q, log_k = (exact(x.astype(float)).log_scale for x in (q, k))
+    log_kernel = logsumexp(log_q[:, None, :] + log_k[None, :, :], axis=-1)
+    if causal:
+        log_kernel[np.triu_indices(12, 1)] = -np.inf
+    expected = logsumexp(log_kernel, axis=-1)
+    np.testing.assert_allclose(log_response, expected, rtol=tolerance / 100, atol=tolerance)
+    weights = np.exp(log_kernel - expected[:, None])
+    np.testing.assert_allclose(output, weights @ v, rtol=0, atol=tolerance)
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_single_precision_stays_single_and_agrees(kind):
+    double = head(7)
+    single = [x.astype(np.float32) for x in double]
+    phi = features.sample(kind, 200, 6, seed=1)
+    reading = network.attend(
+        features.sample(kind, 200, 6, seed=1, like=single[0]), *single, block=64
+    )
+    assert reading.output.dtype == reading.response.dtype == np.float32
+    kernel = kernel_of(phi, *double[:2])
+    terms = np.abs(phi(double[0]).value) @ np.abs(phi(double[1]).value).T
+    # 200 x 12 rounded terms, each off by a few times 6e-8
+    np.testing.assert_array_less(np.abs(reading.response - kernel.sum(-1)), 1e-5 * terms.sum(-1))
+
+
+def test_any_array_library_will_do():
+    q, k, v = head(8, leading=(2,))
+    strict = [array_api_strict.asarray(x) for x in (q, k, v)]
+    for kind in KINDS:
+        expected = network.attend(features.sample(kind, 30, 6, 0), q, k, v, block=16)
+        phi = features.sample(kind, 30, 6, 0, like=strict[0])
+        for causal in (False, True):
+            reading = network.attend(phi, *strict, block=16, causal=causal)
+            reading.log_response, reading.response
+        reading = network.attend(phi, *strict, block=16)
+        np.testing.assert_allclose(np.asarray(reading.output), expected.output, rtol=1e-10)
+
+
+PEAK = """
+import resource, numpy as np
+from tripartite import features, network
+rng = np.random.default_rng(0)
+q, k, v = (rng.normal(size=(512, 32)) for _ in range(3))
+network.attend(features.sample("positive", {m}, 32, 0), q, k, v)
+print(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024)
+"""
+
+
+def test_memory_of_a_hundred_thousand_neurons_stays_small():
+    command = [sys.executable, "-c", PEAK.format(m=100_000)]
+    peak_mib = float(subprocess.run(command, capture_output=True, check=True, text=True).stdout)
+    assert peak_mib < 300
+
+
+def test_bad_input_is_refused_before_any_work():
+    q, k, v = head(9)
+    phi = features.sample("positive", 20, 6, 0)
+    with pytest.raises(ValueError, match="keys .* values .* tokens"):
+        network.attend(phi, q, k, v[:-1])
+    with pytest.raises(ValueError, match="keys: holds NaN"):
+        network.attend(phi, q, np.where(k > 0, k, np.nan), v)
+    with pytest.raises(ValueError, match="queries: holds NaN"):
+        network.attend(phi, np.where(q > 0, q, np.inf), k, v)
+    with pytest.raises(ValueError, match="block = 0"):
+        network.attend(phi, q, k, v, block=0)
+    with pytest.raises(ValueError, match="nothing is written"):
+        network.read(network.blank(phi, v), q)
+    with pytest.raises(ValueError, match="queries .* keys .* causal"):
+        network.attend(phi, q[:-1], k, v, causal=True)
+    with pytest.raises(ValueError, match=r"d_key"):
+        network.attend(features.sample("positive", 20, 5, 0), q, k, v)
