@@ -40,7 +40,8 @@ def main(folder: str) -> None:
     provenance = {
         "model": "sentence-transformers/all-MiniLM-L6-v2 (Apache-2.0)",
         "made_with": f"torch {torch.__version__}, transformers {transformers.__version__}",
-        "states": f"texts/{STATES_TEXT}.txt cut to {STATES_TOKENS} tokens: layers, tokens, features",
+        "states": f"texts/{STATES_TEXT}.txt cut to {STATES_TOKENS} tokens: "
+        "layers, tokens, features",
         "embedding": "mean of the last hidden state over all tokens, at unit norm",
     }
     path = DATA / "reference_states" / "minilm.safetensors"

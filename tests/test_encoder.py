@@ -66,9 +66,7 @@ def naive_block(block: Block, x, wiring: Wiring):
                     )
                 )  # fmt: skip
                 weight = [math.exp(sum(q[0] * ki) / math.sqrt(d)) for ki in k]
-                merged.extend(
-                    sum(w * vi for w, vi in zip(weight, v, strict=True)) / sum(weight)
-                )
+                merged.extend(sum(w * vi for w, vi in zip(weight, v, strict=True)) / sum(weight))
             out.append(block.out.weight @ np.array(merged) + block.out.bias)
         return out
 
@@ -109,9 +107,7 @@ def test_leading_axes_are_independent_texts(blocks, x):
     texts = np.stack([x, x[::-1], 2 * x])
     together = encoder.encode(blocks, texts, POST)[-1]
     for text, state in zip(texts, together, strict=True):
-        np.testing.assert_allclose(
-            encoder.encode(blocks, text, POST)[-1], state, atol=ROUNDING
-        )
+        np.testing.assert_allclose(encoder.encode(blocks, text, POST)[-1], state, atol=ROUNDING)
 
 
 @WIRINGS
@@ -162,7 +158,9 @@ def test_attention_per_layer(blocks, x):
     exact = encoder.encode(blocks, x, POST)
     mixed = encoder.encode(blocks, x, POST, [softmax_attention, uniform, softmax_attention])
     np.testing.assert_array_equal(mixed[1], exact[1])
-    np.testing.assert_array_equal(mixed[2], encoder.block_forward(blocks[1], exact[1], POST, uniform))
+    np.testing.assert_array_equal(
+        mixed[2], encoder.block_forward(blocks[1], exact[1], POST, uniform)
+    )
     assert np.abs(mixed[2] - exact[2]).max() > 0.01
     with pytest.raises(ValueError, match="attention lists 2 layers: must be 3"):
         encoder.encode(blocks, x, POST, [uniform, uniform])
@@ -182,7 +180,9 @@ def test_layer_scale_folds_into_the_projections(blocks, x):  # ViT
     scale = np.random.default_rng(3).uniform(0.1, 2, D)
     block = blocks[0]
     fold = {
-        name: Linear(scale[:, None] * getattr(block, name).weight, scale * getattr(block, name).bias)
+        name: Linear(
+            scale[:, None] * getattr(block, name).weight, scale * getattr(block, name).bias
+        )
         for name in ("out", "down")
     }
     after_attention = x + scale * (

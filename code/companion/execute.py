@@ -17,6 +17,9 @@ from .paths import BOOK
 
 TIMEOUT_S = 600  # for one cell; a chapter takes 15 s at its defaults
 
+# chapters run side by side: one thread each, or they wait for each other's
+KERNEL = {"TRIPARTITE_QUIET": "1", "OMP_NUM_THREADS": "1", "OPENBLAS_NUM_THREADS": "1"}
+
 
 class ChapterError(RuntimeError):
     """A chapter did not run to its end."""
@@ -31,7 +34,7 @@ def execute(chapter: Chapter, output: Path, environment: dict[str, str]) -> floa
     from nbclient import NotebookClient
     from nbclient.exceptions import CellExecutionError
 
-    os.environ.update(environment | {"TRIPARTITE_QUIET": "1"})
+    os.environ.update(environment | KERNEL)
     start = time.monotonic()
     notebook = chapter.read()
     client = NotebookClient(

@@ -73,7 +73,10 @@ def layer_norm(x: Array, norm: Norm, eps: float = 1e-12) -> Array:
 
 
 def split_heads(x: Array, n_heads: int) -> Array:
-    """(..., tokens, heads * d) -> (..., heads, tokens, d). Raises ValueError if heads do not fit."""
+    """(..., tokens, heads * d) -> (..., heads, tokens, d).
+
+    Raises ValueError if n_heads does not divide the features.
+    """
     if x.shape[-1] % n_heads:
         raise ValueError(f"n_heads = {n_heads}: must divide the {x.shape[-1]} features")
     return np.swapaxes(x.reshape(*x.shape[:-1], n_heads, -1), -3, -2)
@@ -99,7 +102,7 @@ def project(block: Block, x: Array, n_heads: int) -> tuple[Array, Array, Array]:
 
 
 def attention_input(block: Block, x: Array, wiring: Wiring) -> Array:
-    """What the queries, keys and values of this layer are projected from, (..., tokens, features)."""
+    """What this layer's queries, keys and values are projected from: (..., tokens, features)."""
     return layer_norm(x, block.norm_attention, wiring.eps) if wiring.pre_norm else x
 
 

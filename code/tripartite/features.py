@@ -23,7 +23,7 @@ Array = Any
 class Activity(NamedTuple):
     """Hidden activity phi(x) = amplitude * exp(log_scale), for every token and neuron.
 
-    amplitude broadcasts to (..., tokens, m); log_scale is (..., tokens, m) or (..., tokens, 1).
+    amplitude is (..., tokens, m), or the number 1.0; log_scale is (..., tokens, m) or (..., tokens, 1).
     """
 
     log_scale: Array

@@ -13,7 +13,7 @@ from array_api_compat import array_namespace, device
 
 from .attention import Array
 from .checks import check_finite, check_positive_int, check_tokens
-from .features import FeatureMap, FiniteSet
+from .features import Activity, FeatureMap, FiniteSet
 
 
 class Memory(NamedTuple):
@@ -85,7 +85,7 @@ def write(memory: Memory, keys: Array, values: Array) -> Memory:
     xp = array_namespace(keys, values)
     phi = memory.phi(keys)
     top = xp.maximum(memory.log_scale, xp.max(phi.log_scale, axis=-2))
-    hidden = phi.amplitude * xp.exp(phi.log_scale - top[..., None, :])
+    hidden = _scaled(phi, phi.log_scale - top[..., None, :])
     keep = xp.exp(memory.log_scale - top)
     return Memory(
         memory.phi,
@@ -109,7 +109,7 @@ def read(memory: Memory, queries: Array) -> Reading:
     phi = memory.phi(queries)
     exponent = phi.log_scale + memory.log_scale[..., None, :]
     top = xp.max(exponent, axis=-1, keepdims=True)
-    hidden = phi.amplitude * xp.exp(exponent - top)
+    hidden = _scaled(phi, exponent - top)
     return Reading(
         xp.matmul(hidden, xp.matrix_transpose(memory.hebbian)),
         xp.matmul(hidden, memory.astrocytic[..., None])[..., 0],
@@ -152,6 +152,11 @@ def attend(
         part = one_block(phi.block(start, min(start + block, phi.size)), queries, keys, values)
         reading = part if reading is None else pool(reading, part)
     return reading
+
+
+def _scaled(phi: Activity, exponent: Array) -> Array:
+    hidden = array_namespace(exponent).exp(exponent)
+    return hidden if isinstance(phi.amplitude, float) else phi.amplitude * hidden
 
 
 def _write_then_read(phi, queries, keys, values) -> Reading:

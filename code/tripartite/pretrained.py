@@ -102,7 +102,7 @@ class Model:
                     f"text has {len(ids)} tokens, the model {self.n_positions} positions: "
                     f"shorten it, or cut it with max_tokens = {self.n_positions}"
                 )
-            ids, strings = ids[: max_tokens - 1] + ids[-1:], strings[: max_tokens - 1] + strings[-1:]
+            ids, strings = (x[: max_tokens - 1] + x[-1:] for x in (ids, strings))
         return Tokens(np.array(ids, dtype=np.int64), tuple(strings))
 
     def embed(self, ids: Array) -> Array:

@@ -1,0 +1,34 @@
+"""Error of the astrocyte's response in every head at 100,000 neurons: results/atlas-attention-100000.csv.
+
+Run as `python data/make_atlas.py`; takes about two minutes on one core.
+"""
+
+import csv
+from pathlib import Path
+
+import numpy as np
+
+from tripartite import attention, features, network, pretrained
+
+HERE = Path(__file__).parent
+N_NEURONS = 100_000
+SEEDS = (0, 1, 2)
+
+
+def main() -> None:
+    recording = pretrained.load_recording(HERE / "recordings/minilm-attention.safetensors")
+    queries, keys, values, *_ = recording
+    log_z = attention.log_normaliser(queries, keys)
+    with (HERE / "results/atlas-attention-100000.csv").open("w", newline="") as file:
+        writer = csv.writer(file, lineterminator="\n")
+        writer.writerow(["seed", "layer", "head", "error"])
+        for seed in SEEDS:
+            phi = features.sample("positive", N_NEURONS, queries.shape[-1], seed)
+            for place in np.ndindex(queries.shape[:2]):
+                reading = network.attend(phi, queries[place], keys[place], values[place])
+                error = np.median(np.abs(np.expm1(reading.log_response - log_z[place])))
+                writer.writerow([seed, *place, f"{error:.6g}"])
+
+
+if __name__ == "__main__":
+    main()
