@@ -64,7 +64,10 @@ def process(start, end, bend, w0, w1):
     nx, ny = -(y1 - y0) / length, (x1 - x0) / length
     cx, cy = (x0 + x1) / 2 + bend * nx, (y0 + y1) / 2 + bend * ny
     wc = (w0 + w1) / 2.4
-    side = lambda x, y, w: f"{n(x + nx * w / 2)} {n(y + ny * w / 2)}"
+
+    def side(x, y, w):
+        return f"{n(x + nx * w / 2)} {n(y + ny * w / 2)}"
+
     return (
         f"M{side(x0, y0, w0)}Q{side(cx, cy, wc)} {side(x1, y1, w1)}"
         f"L{side(x1, y1, -w1)}Q{side(cx, cy, -wc)} {side(x0, y0, -w0)}Z"
@@ -127,7 +130,7 @@ def contacts(reading):
     out = [circle(x, y, r, fill=INK if reading else NEURON) for y, row in zip(ROWS, STRENGTH) for x, r in zip(COLUMNS, row)]
     for y in ROWS:  # neuron-to-astrocyte weights
         out.append(f'<rect x="{TAP_X - 6}" y="{y - 6}" width="12" height="12" rx="2" transform="rotate(45 {TAP_X} {y})" '
-                   f'fill="{ASTROCYTE if not reading else ASTROCYTE_PALE}" stroke="{ASTROCYTE}" stroke-width="2"/>')
+                   f'fill="{ASTROCYTE_PALE if reading else ASTROCYTE}" stroke="{ASTROCYTE}" stroke-width="2"/>')
     return out
 
 
@@ -154,12 +157,12 @@ def labels(reading):
         text(HIDDEN_X, 66, f"hidden {symbol('h')}", class_="m"),
         text(HIDDEN_X, 297, f"{symbol('m')} tuning curves {symbol('φ')}", class_="m"),
         text(TAP_X + 6, 76, symbol("g", colour=ASTROCYTE_TEXT), class_="s b"),
-        text(286, 353, f"output {symbol('l')}", class_="m"),
+        text(286, 353, f"output {symbol('ℓ')}", class_="m"),
     ]
     if reading:
         out += [
             text(286, 68, f"astrocyte: {symbol('P', colour=ASTROCYTE_TEXT)} = 1/{symbol('p', colour=ASTROCYTE_TEXT)}", class_="m", fill=ASTROCYTE_TEXT),
-            text(116, 340, f"skip: + {token}", class_="m"),
+            text(116, 340, f"+ {token} (skip connection)", class_="m"),
         ]
     else:
         out += [
@@ -170,15 +173,15 @@ def labels(reading):
 
 
 def formulas(reading):
-    h, l, H = symbol("h"), symbol("l"), symbol("H")
+    h, out, H = symbol("h"), symbol("ℓ"), symbol("H")
     g, p, P = (symbol(s, colour=ASTROCYTE_TEXT) for s in "gpP")
     gap = "&#8195;&#8195;"
     if reading:
         first = f"{h} = {symbol('φ')}({symbol('q', 't')}){gap}{p} = {g}·{h}{gap}{P} = 1/{p}"
-        second = f"{l} = ({H} ∗ {P}) {h} + {symbol('x', 't')}"
+        second = f"{out} = ({H} ⊙ {P}) {h}"
     else:
-        first = f"{h} = {symbol('φ')}({symbol('k', 't')}){gap}{l} = {symbol('v', 't')}"
-        second = f"{H} ← {H} + {l}{h}<tspan dy=\"-6\" font-size=\"70%\">T</tspan><tspan dy=\"6\">&#8203;</tspan>{gap}{g} ← {g} + {h}"
+        first = f"{h} = {symbol('φ')}({symbol('k', 't')}){gap}{out} = {symbol('v', 't')}"
+        second = f"{H} ← {H} + {out} {h}<tspan dy=\"-6\" font-size=\"70%\">T</tspan><tspan dy=\"6\">&#8203;</tspan>{gap}{g} ← {g} + {h}"
     return [
         line(20, 368, 380, 368, stroke="#d3d9df"),
         text(200, 397, first, class_="f"),
@@ -203,8 +206,8 @@ WORDS = {
             "g from hidden neurons to the one astrocyte that ensheathes all these synapses grow by h."),
     True: ("Reading phase of the neuron-astrocyte network",
            "Hidden neurons respond to a query with h = phi(q). The astrocyte pools them into p = g dot h, and each of its processes "
-           "answers at its synapse with the gain P = 1/p. The output layer reads l = (H times P) h plus the token x, which arrives "
-           "over a skip connection."),
+           "answers at its synapse with the gain P = 1/p. The output layer reads l = (H times P) h; a skip connection adds the "
+           "token x."),
 }
 
 

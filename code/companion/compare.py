@@ -76,7 +76,8 @@ def compare(fresh: NotebookNode, committed: NotebookNode) -> Comparison:
         notes = [output.get("metadata", {}).get("tripartite", {}) for output in outputs]
         for note in notes:
             if "figure" in note:
-                result.figures[note["figure"]] = note["deviation"]
+                known = note["deviation"]  # infinity comes out of a kernel as text
+                result.figures[note["figure"]] = known and {k: float(d) for k, d in known.items()}
             elif "claim" in note:
                 result.claims.append(note["claim"])
         if cell.id in before and not any(notes):

@@ -49,6 +49,8 @@ def publish(fig, name: str, *, data: Mapping[str, object], tolerance: float = TO
     known = plotted.load(reference() / name)
     deviation = plotted.deviation(numbers, known) if known else None
     folder = figures() / name
+    fig.draw_without_rendering()
+    fig.set_layout_engine("none")  # lay out once, not once for each format
     pictures = {kind: _render(fig, kind) for kind in ("svg", "pdf", "png")}
     for kind, content in pictures.items():
         write_bytes(folder / f"{name}.{kind}", content)

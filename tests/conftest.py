@@ -1,0 +1,130 @@
+"""What tests share: quiet kernels, and a small checkout of its own for each that changes one."""
+
+import os
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import nbformat
+import pytest
+
+from companion.execute import KERNEL
+
+ROOT = Path(__file__).resolve().parents[1]
+os.environ.update(KERNEL)  # nbval's kernels inherit it
+
+TINY_PARAMETERS = """\
+seed: int = 0  # seed of the noise; none; 0 .. 100
+size: float = 1.0  # amplitude of the wave; volt; 0.1 .. 10.0
+wave: str = "sine"  # its shape; none; sine | cosine
+"""
+TINY_IMPORTS = """\
+import matplotlib.pyplot as plt
+import numpy as np
+from companion import claim, data, publish, use_style
+use_style()
+x = np.linspace(0, 6, 50)
+gain = float(data("gain.txt").read_text())
+y = gain * size * {"sine": np.sin, "cosine": np.cos}[wave](x) + 2"""
+TINY_FIGURE = """\
+fig, ax = plt.subplots()
+ax.plot(x, y)
+publish(fig, "tiny-wave", data={"x": x, "y": y})"""
+TINY_CLAIM = 'claim("C1", "Largest value", y.max(), "< 4")'
+
+
+class Checkout:
+    """A copy of the code with one tiny chapter, in a folder with a space in its name."""
+
+    def __init__(self, root: Path):
+        self.root = root
+
+    def create(self) -> "Checkout":
+        root = self.root
+        shutil.copytree(
+            ROOT / "code", root / "code", ignore=shutil.ignore_patterns("__pycache__", "*.egg-info")
+        )
+        shutil.copy(ROOT / "requirements.lock", root)
+        (root / "data").mkdir()
+        (root / "data/gain.txt").write_text("1.0")
+        (root / "book").mkdir()
+        self.write([TINY_PARAMETERS, TINY_IMPORTS, TINY_FIGURE, TINY_CLAIM])
+        return self
+
+    @property
+    def notebook(self) -> Path:
+        return self.root / "book/01-tiny.ipynb"
+
+    def write(self, sources: list[str]) -> None:
+        cells = [nbformat.v4.new_code_cell(source, id=f"c{i}") for i, source in enumerate(sources)]
+        cells[0].metadata = {"tags": ["parameters"]}
+        cells[2].metadata = {
+            "mystnb": {
+                "figure": {"name": "tiny-wave", "caption": "A wave."},
+                "image": {"alt": "A wave over time."},
+            }
+        }
+        nbformat.write(nbformat.v4.new_notebook(cells=cells), self.notebook)
+
+    def edit(self, name: str, old: str, new: str) -> None:
+        path = self.root / name
+        text = path.read_text()
+        assert old in text
+        path.write_text(text.replace(old, new))
+
+    def call(self, *command: str, **environment: str) -> subprocess.CompletedProcess:
+        """Run a Python module of this checkout, not of the one under test."""
+        settings = os.environ | {"PYTHONPATH": str(self.root / "code")} | environment
+        return subprocess.run(
+            [sys.executable, "-m", *command],
+            cwd=self.root,
+            env=settings,
+            capture_output=True,
+            text=True,
+        )
+
+    def tripartite(self, *arguments: str, **environment: str) -> subprocess.CompletedProcess:
+        return self.call("companion.cli", *arguments, **environment)
+
+    def accept(self) -> None:
+        result = self.tripartite("accept")
+        assert result.returncode == 0, result.stderr
+
+    def nbval(self) -> subprocess.CompletedProcess:
+        sanitize = str(ROOT / "tests/nbval_sanitize.cfg")
+        options = ["--nbval", "--nbval-current-env", "--nbval-sanitize-with", sanitize]
+        return self.call("pytest", "-q", "-p", "no:cacheprovider", *options, str(self.notebook))
+
+
+@pytest.fixture
+def checkout(tmp_path) -> Checkout:
+    """A checkout whose chapter was never executed."""
+    root = tmp_path / "a checkout"
+    root.mkdir()
+    return Checkout(root).create()
+
+
+@pytest.fixture(scope="session")
+def accepted_once(tmp_path_factory) -> Checkout:
+    root = tmp_path_factory.mktemp("accepted") / "a checkout"
+    root.mkdir()
+    checkout = Checkout(root).create()
+    checkout.accept()
+    return checkout
+
+
+@pytest.fixture
+def accepted(accepted_once, tmp_path) -> Checkout:
+    """A checkout of its own whose chapter is executed and committed."""
+    shutil.copytree(accepted_once.root, tmp_path / "a checkout")
+    return Checkout(tmp_path / "a checkout")
+
+
+@pytest.fixture(scope="session")
+def site() -> Path:
+    """The site built from the committed outputs, with warnings as errors."""
+    from companion.build import committed_site
+    from companion.paths import BUILD
+
+    return committed_site(BUILD / "committed")

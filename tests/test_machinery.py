@@ -1,0 +1,170 @@
+"""The machinery on a tiny chapter: accept, nbval, freshness, runs with other parameters."""
+
+import json
+
+import nbformat
+import pytest
+from click.testing import CliRunner
+
+from companion import chapters, cli, freshness
+from companion.chapters import Chapter
+
+
+def outputs(path):
+    return [o for c in nbformat.read(path, 4).cells for o in c.get("outputs", [])]
+
+
+REFRESH = """
+from companion import build, chapters
+if __name__ == "__main__":
+    found = build.refresh(chapters.chapters(), print)
+    [print(c.summary(), c.details()) for c in found.values()]
+"""
+
+
+def refresh(checkout) -> str:
+    (checkout.root / "refresh.py").write_text(REFRESH)
+    return checkout.call("refresh").stdout
+
+
+def state(checkout, monkeypatch) -> str:
+    """The digest of the chapter's sources, without starting anything."""
+    monkeypatch.setattr(freshness, "ROOT", checkout.root)
+    monkeypatch.setattr(freshness, "DATA", checkout.root / "data")
+    monkeypatch.setattr(freshness, "LOCK", checkout.root / "requirements.lock")
+    return freshness.state(Chapter(checkout.notebook))
+
+
+def test_accepted_chapter_passes_nbval_and_a_change_of_one_percent_fails_it(accepted):
+    passed = accepted.nbval()
+    assert passed.returncode == 0, passed.stdout
+    # the series, not its statistics alone: one point of fifty, by one percent
+    for old, new in (("+ 2", "* 1.01 + 2"), ("+ 2", "+ 2 + 0.03 * (x == x[25])")):
+        original = accepted.notebook.read_text()
+        accepted.edit("book/01-tiny.ipynb", old, new)
+        failed = accepted.nbval()
+        assert failed.returncode == 1
+        assert "differs from its reference" in failed.stdout
+        accepted.notebook.write_text(original)
+
+
+def test_rounding_on_another_machine_changes_no_output(accepted):
+    accepted.edit("book/01-tiny.ipynb", "+ 2", "+ 2.0000001")
+    assert accepted.nbval().returncode == 0
+
+
+def test_a_claim_that_fails_stops_accept_and_leaves_the_chapter_alone(checkout):
+    checkout.edit("book/01-tiny.ipynb", "< 4", "< 2")
+    before = checkout.notebook.read_bytes()
+    result = checkout.tripartite("accept")
+    assert result.returncode == 1
+    assert "ClaimError: C1: Largest value: 3 (must be < 2)" in result.stderr
+    assert "Traceback" not in result.stderr
+    assert checkout.notebook.read_bytes() == before
+    assert not (checkout.root / "data/reference").exists()
+
+
+def test_accept_twice_gives_the_same_bytes(accepted):
+    def committed():
+        files = [accepted.notebook, *(accepted.root / "data/reference").iterdir()]
+        return {path: path.read_bytes() for path in files}
+
+    first = committed()
+    accepted.accept()
+    assert committed() == first and len(first) == 2
+
+
+def test_chapters_are_executed_again_only_when_stale(accepted):
+    assert "executing 1 of 1 chapters" in refresh(accepted)
+    again = refresh(accepted)
+    assert "executing" not in again and "1 figures (largest deviation 0)" in again
+    accepted.edit("code/tripartite/attention.py", '"""Softmax', '"""Scaled softmax')
+    assert "executing 1 of 1 chapters" in refresh(accepted)
+
+
+@pytest.mark.parametrize(
+    ("name", "old", "new"),
+    [
+        ("code/tripartite/attention.py", '"""Softmax', '"""Scaled softmax'),
+        ("code/companion/companion.mplstyle", "font.size: 10", "font.size: 11"),
+        ("data/gain.txt", "1.0", "1.5"),
+        ("requirements.lock", "numpy==", "numpy== "),
+        ("book/01-tiny.ipynb", "size: float = 1.0", "size: float = 1.25"),
+    ],
+)
+def test_a_change_in_any_source_makes_a_chapter_stale(checkout, monkeypatch, name, old, new):
+    before = state(checkout, monkeypatch)
+    (checkout.root / "data/unread.txt").write_text("no chapter reads this")
+    assert state(checkout, monkeypatch) == before
+    checkout.edit(name, old, new)
+    assert state(checkout, monkeypatch) != before
+
+
+def test_a_change_in_the_code_shows_in_the_comparison(accepted):
+    accepted.edit("data/gain.txt", "1.0", "1.5")
+    report = refresh(accepted)
+    assert "figure tiny-wave: y differs by" in report
+
+
+def test_run_with_other_parameters_reports_what_changed(accepted):
+    result = accepted.tripartite("run", "1", "-p", "size=3", "-p", "wave=cosine")
+    assert result.returncode == 1  # the claim does not hold with them
+    assert "claim C1 fails: Largest value: 5" in result.stdout
+    assert "figure tiny-wave: y differs by" in result.stdout
+    (folder,) = (accepted.root / "runs/01-tiny").iterdir()
+    assert folder.name == "size=3.0-wave=cosine"
+    report = json.loads((folder / "report.json").read_text())
+    assert report["parameters"] == {"size": 3.0, "wave": "cosine"}
+    published = folder / "figures/tiny-wave"
+    for kind in ("svg", "pdf", "png", "csv"):
+        assert (published / f"tiny-wave.{kind}").stat().st_size > 0
+    passport = json.loads((published / "passport.json").read_text())
+    assert passport["parameters"] == {"seed": 0, "size": 3.0, "wave": "cosine"}
+    assert passport["reproduce"] == "tripartite run 01 -p seed=0 -p size=3.0 -p wave=cosine"
+    assert passport["alt"] == "A wave over time."
+
+
+def test_run_with_other_parameters_succeeds_where_claims_hold(accepted):
+    assert accepted.tripartite("run", "tiny", "-p", "size=1.5").returncode == 0
+
+
+@pytest.mark.parametrize(
+    ("arguments", "named"),
+    [
+        (["1", "-p", "amplitude=2"], "'amplitude' is not one of its parameters"),
+        (["1", "-p", "amplitude=2"], "size: float = 1.0"),
+        (["1", "-p", "size"], "must read name=value"),
+        (["1", "-p", "size=big"], "size = 'big': must be of type float"),
+        (["1", "-p", "size=100"], "size = 100.0: must be 0.1 .. 10.0"),
+        (["1", "-p", "size=nan"], "size = 'nan': must be of type float"),
+        (["1", "-p", "seed=1.5"], "seed = 1.5: must be of type int"),
+        (["1", "-p", "seed=True"], "seed = True: must be of type int"),
+        (["1", "-p", "wave=square"], "wave = 'square': must be sine | cosine"),
+        (["1", "-p", "wave=$(touch x); rm"], "must be sine | cosine"),
+        (["7"], "chapter '7': must be one of 01-tiny"),
+    ],
+)
+def test_bad_parameters_are_refused_at_once(checkout, monkeypatch, arguments, named):
+    monkeypatch.setattr(chapters, "BOOK", checkout.root / "book")
+    result = CliRunner().invoke(cli.main, ["run", *arguments])
+    assert result.exit_code == 1
+    assert named in result.output
+    assert "Traceback" not in result.output
+    assert not (checkout.root / "runs").exists()
+
+
+def test_a_failing_cell_keeps_its_notebook_and_no_result(checkout):
+    checkout.edit("book/01-tiny.ipynb", "+ 2", "+ undefined")
+    result = checkout.tripartite("run", "1")
+    assert result.returncode == 1
+    assert "01-tiny: NameError: name 'undefined' is not defined" in result.stderr
+    assert [p.name for p in (checkout.root / "runs/01-tiny").iterdir()] == ["defaults-failed"]
+
+
+def test_outputs_hold_the_fingerprint_and_the_picture(accepted):
+    figure = next(o for o in outputs(accepted.notebook) if "image/svg+xml" in o.data)
+    assert figure.data["text/plain"].splitlines()[0] == "figure tiny-wave"
+    claim = next(o for o in outputs(accepted.notebook) if "text/html" in o.data)
+    assert claim.data["text/plain"] == "[C1] holds: Largest value: 3 (must be < 4)"
+    note = claim.metadata.tripartite.claim
+    assert note.paper_claim == "C1" and note.holds and 2.9 < note.observed < 3.0

@@ -1,0 +1,272 @@
+"""The built site, as a reader meets it: every page, on a desk and on a phone, in both themes, offline."""
+
+import functools
+import http.server
+import importlib.util
+import os
+import re
+import shutil
+import threading
+from pathlib import Path
+from urllib.parse import unquote, urljoin, urlsplit
+
+import pytest
+import yaml
+from bs4 import BeautifulSoup
+
+ROOT = Path(__file__).resolve().parent.parent
+DESK, PHONE = {"width": 1440, "height": 900}, {"width": 390, "height": 844}
+# Each theme is opened at one size and then resized to the other: both sizes are loaded, both themes see both.
+SIZES = {"light": (DESK, PHONE), "dark": (PHONE, DESK)}
+STRICT = bool(os.environ.get("CI"))
+
+
+def toc_pages(node):
+    """Documents of the table of contents, in reading order."""
+    if isinstance(node, list):
+        return [page for item in node for page in toc_pages(item)]
+    own = [node[key] for key in ("root", "file") if key in node]
+    return own + [page for key in ("parts", "chapters", "sections") for page in toc_pages(node.get(key, []))]
+
+
+PAGES = toc_pages(yaml.safe_load((ROOT / "_toc.yml").read_text(encoding="utf-8")))
+
+
+def unavailable(reason):
+    pytest.fail(reason) if STRICT else pytest.skip(reason)
+
+
+# --- what the tests look at -----------------------------------------------------------------------
+
+
+@pytest.fixture(scope="session")
+def site():
+    folder = Path(os.environ.get("TRIPARTITE_SITE") or ROOT / "_build" / "stage" / "_build" / "html").resolve()
+    if not folder.is_dir():
+        unavailable(f"no built site at {folder}: run `make book`, or set TRIPARTITE_SITE")
+    return folder
+
+
+@pytest.fixture(scope="session")
+def documents(site):
+    """Every HTML file of the site, parsed, by path."""
+    return {path: BeautifulSoup(path.read_bytes(), "html.parser") for path in sorted(site.rglob("*.html"))
+            if "_static" not in path.relative_to(site).parts}
+
+
+@pytest.fixture(scope="session")
+def origin(site):
+    class Handler(http.server.SimpleHTTPRequestHandler):
+        protocol_version = "HTTP/1.1"
+
+        def log_message(self, *_):
+            pass
+
+    server = http.server.ThreadingHTTPServer(("127.0.0.1", 0), functools.partial(Handler, directory=site))
+    threading.Thread(target=server.serve_forever, daemon=True).start()
+    yield f"http://127.0.0.1:{server.server_port}"
+    server.shutdown()
+    server.server_close()
+
+
+@pytest.fixture(scope="session")
+def browser():
+    from playwright.sync_api import sync_playwright
+
+    executable = shutil.which("chromium") or shutil.which("google-chrome")
+    if executable is None:
+        unavailable("no Chromium on this machine: the pages cannot be opened")
+    with sync_playwright() as playwright:
+        # No name resolves but this machine's: a page that needs another host fails here.
+        chromium = playwright.chromium.launch(
+            executable_path=executable,
+            args=["--no-sandbox", "--host-resolver-rules=MAP * ~NOTFOUND, EXCLUDE 127.0.0.1"],
+        )
+        yield chromium
+        chromium.close()
+
+
+@pytest.fixture(scope="session")
+def contexts(browser):
+    """One browsing context for each theme; its cache is shared by the pages."""
+    made = {theme: browser.new_context() for theme in SIZES}
+    for theme, context in made.items():
+        context.add_init_script(f"localStorage.setItem('mode', '{theme}'); localStorage.setItem('theme', '{theme}')")
+    return made
+
+
+# --- pages in a browser ---------------------------------------------------------------------------
+
+SETTLE = """async () => {
+  if (window.MathJax?.startup) await MathJax.startup.promise;
+  for (const image of document.images) image.loading = "eager";
+  await Promise.all([...document.images].map(image => image.complete || new Promise(done => image.onload = image.onerror = done)));
+  await document.fonts.ready;
+}"""
+
+NAME = """const name = e => [e.tagName.toLowerCase(), ...e.classList].join(".") + " " + JSON.stringify(e.textContent.trim().slice(0, 40));"""
+
+# The theme lets the article scroll sideways as a whole: that counts as the page, unlike a box within the article.
+TOO_WIDE = f"""() => {{
+  {NAME}
+  const page = [...document.querySelectorAll("html, body, main, .bd-content, .bd-article-container, .bd-article")];
+  const wide = page.filter(e => e.scrollWidth > e.clientWidth + 1).map(name);
+  if (!wide.length) return wide;
+  const scrolls = e => page.includes(e) || getComputedStyle(e).overflowX !== "visible";
+  const edge = document.querySelector(".bd-article-container").getBoundingClientRect().right + 1;
+  const cause = [...document.querySelectorAll(".bd-article *")].find(e => {{
+    let box = e.parentElement;
+    while (!scrolls(box)) box = box.parentElement;
+    return page.includes(box) && e.getBoundingClientRect().right > edge;
+  }});
+  return cause ? [...wide, "because of " + name(cause)] : wide;
+}}"""
+
+INSPECT = f"""() => {{
+  {NAME}
+  const images = [...document.images], decorative = i => i.alt === "" && i.matches(".logo__image");
+  return {{
+    theme: document.documentElement.dataset.theme,
+    broken: images.filter(i => !i.naturalWidth).map(i => i.src),
+    mute: images.filter(i => !i.alt.trim() && !decorative(i)).map(i => i.src),
+    untypeset: [...document.querySelectorAll(".math")].filter(m => !m.querySelector("mjx-container")).map(name),
+    errors: [...document.querySelectorAll("mjx-merror")].map(name),
+  }};
+}}"""
+
+# Text of one element on its ground, ancestors blended; canvas turns any CSS colour into bytes.
+CONTRAST = """selector => {
+  const pen = Object.assign(document.createElement("canvas"), {width: 1, height: 1}).getContext("2d", {willReadFrequently: true});
+  const over = (ground, colour) => {
+    pen.fillStyle = `rgb(${ground})`; pen.fillRect(0, 0, 1, 1);
+    pen.fillStyle = colour; pen.fillRect(0, 0, 1, 1);
+    return [...pen.getImageData(0, 0, 1, 1).data].slice(0, 3);
+  };
+  const luminance = c => c.map(x => x / 255).map(x => x <= 0.04045 ? x / 12.92 : ((x + 0.055) / 1.055) ** 2.4)
+    .reduce((sum, x, i) => sum + x * [0.2126, 0.7152, 0.0722][i], 0);
+  const faint = [];
+  for (const e of document.querySelectorAll(selector)) {
+    const lineage = [];
+    for (let a = e; a; a = a.parentElement) lineage.unshift(a);
+    const ground = lineage.reduce((c, a) => over(c, getComputedStyle(a).backgroundColor), [255, 255, 255]);
+    const [a, b] = [luminance(over(ground, getComputedStyle(e).color)), luminance(ground)];
+    const ratio = (Math.max(a, b) + 0.05) / (Math.min(a, b) + 0.05);
+    if (ratio < 4.5) faint.push(`${e.tagName}.${e.className} ${ratio.toFixed(2)} ${e.textContent.trim().slice(0, 30)}`);
+  }
+  return faint;
+}"""
+
+TEXT = ", ".join(f".bd-article {part}" for part in (
+    "p", "li", "td", "th", "a:not(.headerlink)", "figcaption *:not(.headerlink)", ".admonition-title", ".claim", ".claim *", ".figure-links", ".figure-links *",
+))  # fmt: skip
+
+
+@pytest.mark.parametrize("theme", SIZES)
+@pytest.mark.parametrize("page", PAGES)
+def test_page(site, contexts, origin, page, theme):
+    assert (site / f"{page}.html").is_file(), f"{page} is in _toc.yml but was not built"
+    first, second = SIZES[theme]
+    tab = contexts[theme].new_page()
+    complaints = []
+    tab.on("console", lambda m: complaints.append(f"console {m.type}: {m.text}") if m.type in ("error", "warning") else None)
+    tab.on("pageerror", lambda e: complaints.append(f"page error: {e}"))
+    tab.on("requestfailed", lambda r: complaints.append(f"failed: {r.url[:200]} ({r.failure})"))
+    tab.on("response", lambda r: complaints.append(f"{r.status}: {r.url}") if r.status >= 400 else None)
+    tab.on("request", lambda r: complaints.append(f"other host: {r.url[:200]}")
+           if not r.url.startswith((origin + "/", "data:", "blob:")) else None)
+    try:
+        tab.set_viewport_size(first)
+        tab.goto(f"{origin}/{page}.html", wait_until="load")
+        tab.evaluate(SETTLE)
+        seen = tab.evaluate(INSPECT)
+        faint = tab.evaluate(CONTRAST, TEXT)
+        wide = {first["width"]: tab.evaluate(TOO_WIDE)}
+        tab.set_viewport_size(second)
+        wide[second["width"]] = tab.evaluate(TOO_WIDE)
+    finally:
+        tab.close()
+    assert not complaints, "\n".join(complaints)
+    assert seen["theme"] == theme
+    for width, elements in wide.items():
+        assert not elements, f"the page is wider than its window of {width} px: " + "; ".join(elements)
+    assert not seen["broken"], f"images that did not load: {seen['broken']}"
+    assert not seen["mute"], f"images without alternative text: {seen['mute']}"
+    assert not seen["untypeset"], f"mathematics left as source: {seen['untypeset']}"
+    assert not seen["errors"], f"mathematics that MathJax rejects: {seen['errors']}"
+    assert not faint, "contrast below 4.5:1\n" + "\n".join(faint[:20])
+
+
+# --- the files themselves -------------------------------------------------------------------------
+
+
+def leaves_host(reference):
+    return bool(urlsplit(reference.strip()).netloc)
+
+
+LOADED = [("script", "src"), ("link", "href"), ("img", "src"), ("img", "srcset"), ("source", "src"), ("source", "srcset"),
+          ("iframe", "src"), ("video", "src"), ("audio", "src"), ("object", "data"), ("embed", "src"), ("image", "href"),
+          ("use", "href")]  # fmt: skip
+PASSIVE_LINKS = {"canonical", "author", "license", "next", "prev", "search", "index"}
+CSS_REFERENCE = re.compile(r"""@import\s+["']([^"']+)|url\(\s*["']?([^"')]+)""")
+
+
+def css_references(text):
+    text = re.sub(r"/\*.*?\*/", "", text, flags=re.DOTALL)
+    return [first or second for first, second in CSS_REFERENCE.findall(text)]
+
+
+def test_nothing_loads_from_another_host(site, documents):
+    found = []
+    for path, soup in documents.items():
+        for tag, attribute in LOADED:
+            for element in soup.find_all(tag, attrs={attribute: True}):
+                if tag == "link" and PASSIVE_LINKS & set(element.get("rel", [])):
+                    continue
+                found += [(path, url) for url in element[attribute].split(",") if leaves_host(url)]
+        styles = [style.get_text() for style in soup.find_all("style")] + [e["style"] for e in soup.find_all(style=True)]
+        found += [(path, url) for style in styles for url in css_references(style) if leaves_host(url)]
+    for path in [*site.rglob("*.css"), *site.rglob("*.svg")]:
+        text = path.read_text(encoding="utf-8")
+        found += [(path, url) for url in css_references(text) if leaves_host(url)]
+        if path.suffix == ".svg":
+            found += [(path, url) for url in re.findall(r'(?:href|src)="([^"#]+)"', text) if leaves_host(url)]
+    # Scripts: what they load is seen in the browser; here, that no page script of ours names a host to load from.
+    loading = re.compile(r"""(?:import\s*\(?|importScripts\(|fetch\(|\.src\s*=)\s*["'`]((?:https?:)?//[^"'`]+)""")
+    for path in site.rglob("*.js"):
+        found += [(path, url) for url in loading.findall(path.read_text(encoding="utf-8", errors="replace"))]
+    assert not found, "\n".join(f"{path.relative_to(site)}: {url}" for path, url in found)
+
+
+def test_links_and_anchors_resolve(site, documents):
+    anchors = {path: {e["id"] for e in soup.find_all(id=True)} | {e["name"] for e in soup.find_all("a", attrs={"name": True})}
+               for path, soup in documents.items()}
+    broken = []
+    for path, soup in documents.items():
+        base = "/" + path.relative_to(site).as_posix()
+        for link in soup.find_all(href=True):
+            if link["href"].startswith(("mailto:", "data:", "javascript:")) or leaves_host(link["href"]):
+                continue
+            url = urlsplit(urljoin(base, link["href"]))
+            target = site / unquote(url.path).lstrip("/")
+            target = target / "index.html" if target.is_dir() else target
+            fragment = unquote(url.fragment)
+            if not target.is_file():
+                broken.append(f"{base}: no file for {link['href']}")
+            elif fragment and target in anchors and fragment not in anchors[target]:
+                broken.append(f"{base}: no anchor for {link['href']}")
+    assert not broken, "\n".join(broken)
+
+
+def test_pages_are_the_table_of_contents(site, documents):
+    generated = {"index", "genindex", "search", "py-modindex"}
+    built = {path.relative_to(site).with_suffix("").as_posix() for path in documents}
+    assert built - generated == set(PAGES)
+
+
+def test_circuit_is_as_its_script_draws_it():
+    script = ROOT / "book" / "_ext" / "draw_circuit.py"
+    spec = importlib.util.spec_from_file_location(script.stem, script)
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    for name, svg in module.draw().items():
+        assert (ROOT / "book" / "_static" / name).read_text(encoding="utf-8") == svg, f"{name}: run {script.name}"
