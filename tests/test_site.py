@@ -40,14 +40,6 @@ def unavailable(reason):
 
 
 @pytest.fixture(scope="session")
-def site():
-    folder = Path(os.environ.get("TRIPARTITE_SITE") or ROOT / "_build" / "stage" / "_build" / "html").resolve()
-    if not folder.is_dir():
-        unavailable(f"no built site at {folder}: run `make book`, or set TRIPARTITE_SITE")
-    return folder
-
-
-@pytest.fixture(scope="session")
 def documents(site):
     """Every HTML file of the site, parsed, by path."""
     return {path: BeautifulSoup(path.read_bytes(), "html.parser") for path in sorted(site.rglob("*.html"))

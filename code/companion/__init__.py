@@ -1,9 +1,14 @@
 """The book's machinery: what a chapter imports is here, the rest serves the command line."""
 
+import warnings
+
 from .claims import claim
 from .paths import data
 from .progress import progress
 from .publish import publish
 from .style import COLOURS, use_style
+
+# libraries that download import a progress bar, which asks for a widget library nothing here needs
+warnings.filterwarnings("ignore", message="IProgress not found")
 
 __all__ = ["COLOURS", "claim", "data", "progress", "publish", "use_style"]

@@ -6,6 +6,7 @@ import json
 import shutil
 import subprocess
 import sys
+import tempfile
 from pathlib import Path
 
 import nbformat
@@ -91,12 +92,14 @@ def stage(folder: Path, notebooks: dict[str, Path], figures: Path | None) -> Non
             path.unlink()
 
 
-def site(folder: Path, *, show: bool = False) -> Path:
+def site(folder: Path) -> Path:
     """Build the staged book, with warnings as errors; returns the folder of the site.
 
     Raises BuildError with Sphinx's warnings.
     """
-    command = [sys.executable, "-m", "jupyter_book", "build", "-W", "-n", "--keep-going", "-q"]
+    # not by its script, whose first line a space in the path would break
+    run = "import sys; from jupyter_book.cli.main import main; sys.exit(main())"
+    command = [sys.executable, "-c", run, "build", "-W", "-n", "--keep-going", "-q"]
     log = folder.with_suffix(".log")
     result = subprocess.run([*command, str(folder)], capture_output=True, text=True)
     log.write_text(result.stdout + result.stderr, encoding="utf-8")
@@ -116,16 +119,17 @@ def committed_site(folder: Path) -> Path:
 
 def accept(known: list[Chapter], say) -> None:
     """Execute chapters and make their outputs, and their figures' numbers, the new reference."""
-    folder = BUILD / "accept"
-    shutil.rmtree(folder, ignore_errors=True)
-    environment = {
-        "TRIPARTITE_FIGURES": str(folder / "figures"),
-        "TRIPARTITE_REFERENCE": str(folder / "none"),
-    }
-    for chapter, result in execute_all(known, folder, environment):
-        if isinstance(result, ChapterError):
-            raise BuildError(str(result))
-        write_bytes(chapter.path, (folder / chapter.path.name).read_bytes())
-        for name in chapter.figures():
-            plotted.save(plotted.load(folder / "figures" / name / name), DATA / "reference" / name)
-        say(f"  {chapter.slug}: {result:.1f} s, {len(chapter.figures())} figures")
+    with tempfile.TemporaryDirectory() as temporary:
+        folder = Path(temporary)
+        environment = {
+            "TRIPARTITE_FIGURES": str(folder / "figures"),
+            "TRIPARTITE_REFERENCE": str(folder / "none"),
+        }
+        for chapter, result in execute_all(known, folder, environment):
+            if isinstance(result, ChapterError):
+                raise BuildError(str(result))
+            write_bytes(chapter.path, (folder / chapter.path.name).read_bytes())
+            for name in chapter.figures():
+                numbers = plotted.load(folder / "figures" / name / name)
+                plotted.save(numbers, DATA / "reference" / name)
+            say(f"  {chapter.slug}: {result:.1f} s, {len(chapter.figures())} figures")

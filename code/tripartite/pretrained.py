@@ -7,7 +7,6 @@ Token ids have shape (..., tokens); hidden states (..., tokens, features).
 from __future__ import annotations
 
 import json
-import warnings
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -179,9 +178,7 @@ def load(directory: str | Path, dtype: Any = np.float64) -> Model:
 
 def load_tokenizer(path: str | Path) -> Any:
     """A `tokenizers.Tokenizer` that neither pads nor cuts, whatever its file says."""
-    with warnings.catch_warnings():  # of a widget library for progress bars that stay unused
-        warnings.simplefilter("ignore")
-        from tokenizers import Tokenizer  # optional dependency
+    from tokenizers import Tokenizer  # optional dependency
 
     if not Path(path).is_file():
         raise FileNotFoundError(f"{path}: no such file; a model needs its tokenizer.json")

@@ -1,0 +1,88 @@
+"""The project's own files: one list of requirements, hashes, citations, nothing of a machine."""
+
+import re
+import subprocess
+import tomllib
+from importlib.metadata import version
+from pathlib import Path
+
+import pytest
+import yaml
+
+from companion import lock
+from companion.paths import DATA, ROOT
+
+LOCK = lock.LOCK.read_text()
+# what this machine's platform and Python do not install
+CONDITIONAL = set(re.findall(r"^([a-z0-9._-]+)==[^\n]*;", LOCK, re.M))
+
+
+def tracked() -> list[Path]:
+    listed = subprocess.run(["git", "ls-files", "-z"], cwd=ROOT, capture_output=True, text=True)
+    if listed.returncode:
+        pytest.skip("not a git checkout")
+    return [ROOT / name for name in listed.stdout.split("\0") if name]
+
+
+def test_environment_and_lock_come_from_one_list():
+    assert lock.ENVIRONMENT.read_text() == lock.environment(LOCK)
+    environment = yaml.safe_load(lock.ENVIRONMENT.read_text())
+    pinned = environment["dependencies"][-1]["pip"]
+    assert pinned[0] == "-r requirements.lock"
+    assert dict(line.split("==") for line in pinned[1:]).items() <= lock.pins(LOCK).items()
+    for core in ("jupyter-book", "numpy", "scipy", "matplotlib", "papermill", "nbval"):
+        assert core in lock.requirements()
+
+
+def test_every_locked_package_has_hashes_and_no_index():
+    blocks = re.split(r"\n(?=[a-z0-9])", LOCK.strip())
+    assert all("--hash=sha256:" in block for block in blocks)
+    assert "://" not in LOCK and "index" not in re.sub(r"^[a-z].*$", "", LOCK, flags=re.M)
+
+
+def test_the_environment_is_the_locked_one():
+    differing = {
+        name: (version(name), pin)
+        for name, pin in lock.pins(LOCK).items()
+        if name not in CONDITIONAL and version(name) != pin
+    }
+    assert not differing
+
+
+def test_versions_agree():
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]["version"]
+    citation = yaml.safe_load((ROOT / "CITATION.cff").read_text())
+    assert citation["version"] == project
+    assert citation["references"][0]["doi"] == "10.1073/pnas.2219150120"
+    changelog = (ROOT / "CHANGELOG.md").read_text()
+    assert re.search(r"^## \[?([0-9.]+)", changelog, re.M)[1] == project
+
+
+def test_data_files_match_their_stated_hashes():
+    from companion.freshness import sha256_of
+
+    stated = dict(re.findall(r"`([\w./-]+)` \|.*`([0-9a-f]{64})`", (DATA / "README.md").read_text()))
+    assert stated
+    for name, digest in stated.items():
+        assert sha256_of(DATA / name) == digest, name
+    for path in DATA.rglob("*"):
+        inside = path.relative_to(DATA).as_posix()
+        described = path.suffix in (".py", ".md") or inside.startswith("reference/")
+        assert path.is_dir() or described or "__pycache__" in path.parts or inside in stated, inside
+
+
+def test_no_file_names_a_machine_or_a_package_registry():
+    hosts = ["pypi" + ".org", "pythonhosted" + ".org", "registry.npmjs" + ".org"]
+    secret_paths = ["/ro" + "ot/", "/wo" + "rk/", "/ho" + "me/"]
+    for path in tracked():
+        if path.suffix in (".safetensors", ".npz", ".png") or not path.exists():
+            continue
+        text = path.read_text(encoding="utf-8")
+        assert not [word for word in hosts + secret_paths if word in text], path
+
+
+def test_make_help_lists_every_target():
+    makefile = (ROOT / "Makefile").read_text()
+    targets = re.search(r"\.PHONY: (.*)", makefile)[1].split()
+    described = set(re.findall(r"^([a-z]+):.*## ", makefile, re.M))
+    assert set(targets) == described
