@@ -61,7 +61,9 @@ def test_versions_agree():
 def test_data_files_match_their_stated_hashes():
     from companion.freshness import sha256_of
 
-    stated = dict(re.findall(r"`([\w./-]+)` \|.*`([0-9a-f]{64})`", (DATA / "README.md").read_text()))
+    stated = dict(
+        re.findall(r"`([\w./-]+)` \|.*`([0-9a-f]{64})`", (DATA / "README.md").read_text())
+    )
     assert stated
     for name, digest in stated.items():
         assert sha256_of(DATA / name) == digest, name

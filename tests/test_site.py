@@ -26,7 +26,9 @@ def toc_pages(node):
     if isinstance(node, list):
         return [page for item in node for page in toc_pages(item)]
     own = [node[key] for key in ("root", "file") if key in node]
-    return own + [page for key in ("parts", "chapters", "sections") for page in toc_pages(node.get(key, []))]
+    return own + [
+        page for key in ("parts", "chapters", "sections") for page in toc_pages(node.get(key, []))
+    ]
 
 
 PAGES = toc_pages(yaml.safe_load((ROOT / "_toc.yml").read_text(encoding="utf-8")))
@@ -42,8 +44,11 @@ def unavailable(reason):
 @pytest.fixture(scope="session")
 def documents(site):
     """Every HTML file of the site, parsed, by path."""
-    return {path: BeautifulSoup(path.read_bytes(), "html.parser") for path in sorted(site.rglob("*.html"))
-            if "_static" not in path.relative_to(site).parts}
+    return {
+        path: BeautifulSoup(path.read_bytes(), "html.parser")
+        for path in sorted(site.rglob("*.html"))
+        if "_static" not in path.relative_to(site).parts
+    }
 
 
 @pytest.fixture(scope="session")
@@ -54,7 +59,9 @@ def origin(site):
         def log_message(self, *_):
             pass
 
-    server = http.server.ThreadingHTTPServer(("127.0.0.1", 0), functools.partial(Handler, directory=site))
+    server = http.server.ThreadingHTTPServer(
+        ("127.0.0.1", 0), functools.partial(Handler, directory=site)
+    )
     threading.Thread(target=server.serve_forever, daemon=True).start()
     yield f"http://127.0.0.1:{server.server_port}"
     server.shutdown()
@@ -83,7 +90,9 @@ def contexts(browser):
     """One browsing context for each theme; its cache is shared by the pages."""
     made = {theme: browser.new_context() for theme in SIZES}
     for theme, context in made.items():
-        context.add_init_script(f"localStorage.setItem('mode', '{theme}'); localStorage.setItem('theme', '{theme}')")
+        context.add_init_script(
+            f"localStorage.setItem('mode', '{theme}'); localStorage.setItem('theme', '{theme}')"
+        )
     return made
 
 
@@ -160,12 +169,27 @@ def test_page(site, contexts, origin, page, theme):
     first, second = SIZES[theme]
     tab = contexts[theme].new_page()
     complaints = []
-    tab.on("console", lambda m: complaints.append(f"console {m.type}: {m.text}") if m.type in ("error", "warning") else None)
+    tab.on(
+        "console",
+        lambda m: (
+            complaints.append(f"console {m.type}: {m.text}")
+            if m.type in ("error", "warning")
+            else None
+        ),
+    )
     tab.on("pageerror", lambda e: complaints.append(f"page error: {e}"))
     tab.on("requestfailed", lambda r: complaints.append(f"failed: {r.url[:200]} ({r.failure})"))
-    tab.on("response", lambda r: complaints.append(f"{r.status}: {r.url}") if r.status >= 400 else None)
-    tab.on("request", lambda r: complaints.append(f"other host: {r.url[:200]}")
-           if not r.url.startswith((origin + "/", "data:", "blob:")) else None)
+    tab.on(
+        "response", lambda r: complaints.append(f"{r.status}: {r.url}") if r.status >= 400 else None
+    )
+    tab.on(
+        "request",
+        lambda r: (
+            complaints.append(f"other host: {r.url[:200]}")
+            if not r.url.startswith((origin + "/", "data:", "blob:"))
+            else None
+        ),
+    )
     try:
         tab.set_viewport_size(first)
         tab.goto(f"{origin}/{page}.html", wait_until="load")
@@ -180,7 +204,9 @@ def test_page(site, contexts, origin, page, theme):
     assert not complaints, "\n".join(complaints)
     assert seen["theme"] == theme
     for width, elements in wide.items():
-        assert not elements, f"the page is wider than its window of {width} px: " + "; ".join(elements)
+        assert not elements, f"the page is wider than its window of {width} px: " + "; ".join(
+            elements
+        )
     assert not seen["broken"], f"images that did not load: {seen['broken']}"
     assert not seen["mute"], f"images without alternative text: {seen['mute']}"
     assert not seen["untypeset"], f"mathematics left as source: {seen['untypeset']}"
@@ -215,28 +241,46 @@ def test_nothing_loads_from_another_host(site, documents):
                 if tag == "link" and PASSIVE_LINKS & set(element.get("rel", [])):
                     continue
                 found += [(path, url) for url in element[attribute].split(",") if leaves_host(url)]
-        styles = [style.get_text() for style in soup.find_all("style")] + [e["style"] for e in soup.find_all(style=True)]
-        found += [(path, url) for style in styles for url in css_references(style) if leaves_host(url)]
+        styles = [style.get_text() for style in soup.find_all("style")] + [
+            e["style"] for e in soup.find_all(style=True)
+        ]
+        found += [
+            (path, url) for style in styles for url in css_references(style) if leaves_host(url)
+        ]
     for path in [*site.rglob("*.css"), *site.rglob("*.svg")]:
         text = path.read_text(encoding="utf-8")
         found += [(path, url) for url in css_references(text) if leaves_host(url)]
         if path.suffix == ".svg":
-            found += [(path, url) for url in re.findall(r'(?:href|src)="([^"#]+)"', text) if leaves_host(url)]
+            found += [
+                (path, url)
+                for url in re.findall(r'(?:href|src)="([^"#]+)"', text)
+                if leaves_host(url)
+            ]
     # Scripts: what they load is seen in the browser; here, that no page script of ours names a host to load from.
-    loading = re.compile(r"""(?:import\s*\(?|importScripts\(|fetch\(|\.src\s*=)\s*["'`]((?:https?:)?//[^"'`]+)""")
+    loading = re.compile(
+        r"""(?:import\s*\(?|importScripts\(|fetch\(|\.src\s*=)\s*["'`]((?:https?:)?//[^"'`]+)"""
+    )
     for path in site.rglob("*.js"):
-        found += [(path, url) for url in loading.findall(path.read_text(encoding="utf-8", errors="replace"))]
+        found += [
+            (path, url)
+            for url in loading.findall(path.read_text(encoding="utf-8", errors="replace"))
+        ]
     assert not found, "\n".join(f"{path.relative_to(site)}: {url}" for path, url in found)
 
 
 def test_links_and_anchors_resolve(site, documents):
-    anchors = {path: {e["id"] for e in soup.find_all(id=True)} | {e["name"] for e in soup.find_all("a", attrs={"name": True})}
-               for path, soup in documents.items()}
+    anchors = {
+        path: {e["id"] for e in soup.find_all(id=True)}
+        | {e["name"] for e in soup.find_all("a", attrs={"name": True})}
+        for path, soup in documents.items()
+    }
     broken = []
     for path, soup in documents.items():
         base = "/" + path.relative_to(site).as_posix()
         for link in soup.find_all(href=True):
-            if link["href"].startswith(("mailto:", "data:", "javascript:")) or leaves_host(link["href"]):
+            if link["href"].startswith(("mailto:", "data:", "javascript:")) or leaves_host(
+                link["href"]
+            ):
                 continue
             url = urlsplit(urljoin(base, link["href"]))
             target = site / unquote(url.path).lstrip("/")
@@ -261,4 +305,6 @@ def test_circuit_is_as_its_script_draws_it():
     module = importlib.util.module_from_spec(spec)
     spec.loader.exec_module(module)
     for name, svg in module.draw().items():
-        assert (ROOT / "book" / "_static" / name).read_text(encoding="utf-8") == svg, f"{name}: run {script.name}"
+        assert (ROOT / "book" / "_static" / name).read_text(encoding="utf-8") == svg, (
+            f"{name}: run {script.name}"
+        )

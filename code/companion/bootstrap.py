@@ -21,8 +21,7 @@ def main():
     if sys.version_info[:2] < OLDEST:
         stop(
             "Python %d.%d is too old: the book needs Python %d.%d or newer.\n"
-            "Name one with: make PYTHON=/path/to/python3.11 ..."
-            % (sys.version_info[:2] + OLDEST)
+            "Name one with: make PYTHON=/path/to/python3.11 ..." % (sys.version_info[:2] + OLDEST)
         )
     free = shutil.disk_usage(ROOT).free / 1e9
     if not os.path.exists(STAMP) and free < NEEDED_GB:

@@ -10,7 +10,9 @@ from dataclasses import asdict, dataclass
 import numpy as np
 
 _NUMBER = r"[-+]?[0-9.]+(?:e[-+]?\d+)?"
-_BOUND = re.compile(rf"(?:(?P<sign>[<>])\s*(?P<limit>{_NUMBER}))|(?P<low>{_NUMBER})\s*\.\.\s*(?P<high>{_NUMBER})")
+_BOUND = re.compile(
+    rf"(?:(?P<sign>[<>])\s*(?P<limit>{_NUMBER}))|(?P<low>{_NUMBER})\s*\.\.\s*(?P<high>{_NUMBER})"
+)
 ROUNDING = 1e-9  # a bound below this is one on rounding errors, which differ between machines
 
 

@@ -48,9 +48,7 @@ def _calls_of_data(code: str) -> list[ast.Call]:
     return [
         node
         for node in nodes
-        if isinstance(node, ast.Call)
-        and isinstance(node.func, ast.Name)
-        and node.func.id == "data"
+        if isinstance(node, ast.Call) and isinstance(node.func, ast.Name) and node.func.id == "data"
     ]
 
 

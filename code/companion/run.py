@@ -67,7 +67,9 @@ def run(
     except PapermillExecutionError as error:
         failed = folder.with_name(folder.name + "-failed")
         _replace(partial, failed)
-        raise ChapterError(f"{chapter.slug}: {error.ename}: {error.evalue} (see {failed})") from None
+        raise ChapterError(
+            f"{chapter.slug}: {error.ename}: {error.evalue} (see {failed})"
+        ) from None
     except BaseException:
         shutil.rmtree(partial, ignore_errors=True)
         raise

@@ -47,9 +47,7 @@ def log_normaliser(queries: Array, keys: Array, causal: bool = False) -> Array:
     return log_sum_exp(scores(queries, keys, causal))[..., 0]
 
 
-def softmax_attention(
-    queries: Array, keys: Array, values: Array, causal: bool = False
-) -> Array:
+def softmax_attention(queries: Array, keys: Array, values: Array, causal: bool = False) -> Array:
     """Sum of the values, weighted by the softmax of the scaled scores.
 
     queries: (..., t, d); keys: (..., i, d); values: (..., i, e). Returns (..., t, e).

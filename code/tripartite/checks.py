@@ -34,9 +34,7 @@ def check_tokens(*, queries=None, keys=None, values=None, causal: bool = False) 
     given = {name: x for name, x in given.items() if x is not None}
     for name, x in given.items():
         if x.ndim < 2:
-            raise ValueError(
-                f"{name} has shape {tuple(x.shape)}: must be (..., tokens, features)"
-            )
+            raise ValueError(f"{name} has shape {tuple(x.shape)}: must be (..., tokens, features)")
     _agree(given, "queries", "keys", -1, "features")
     _agree(given, "keys", "values", -2, "tokens")
     if causal:

@@ -148,9 +148,7 @@ def sample(
     draw = orthogonal_directions if orthogonal else independent_directions
     directions = draw(n_neurons, d_key, for_directions)
     phases = for_phases.uniform(0.0, 2.0 * math.pi, n_neurons)
-    return FeatureMap(
-        _as(directions, like), _as(phases, like), TUNINGS[kind](ceiling), n_neurons
-    )
+    return FeatureMap(_as(directions, like), _as(phases, like), TUNINGS[kind](ceiling), n_neurons)
 
 
 def independent_directions(n_neurons: int, d_key: int, rng: np.random.Generator) -> np.ndarray:
