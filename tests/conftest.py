@@ -9,10 +9,7 @@ from pathlib import Path
 import nbformat
 import pytest
 
-from companion.execute import KERNEL
-
 ROOT = Path(__file__).resolve().parents[1]
-os.environ.update(KERNEL)  # nbval's kernels inherit it
 
 TINY_PARAMETERS = """\
 seed: int = 0  # seed of the noise; none; 0 .. 100

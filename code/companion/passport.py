@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import platform
 import subprocess
+from functools import cache
 from importlib.metadata import version
 from pathlib import Path
 
@@ -46,6 +47,7 @@ def _values(chapter: Chapter) -> dict:
     return {name: live.get(name, p.default) for name, p in chapter.parameters().items()}
 
 
+@cache
 def commit() -> str | None:
     """The checkout's commit, with "+" where files differ from it; None outside a checkout."""
     try:
