@@ -19,6 +19,8 @@ TIMEOUT_S = 600  # for one cell; a chapter takes 15 s at its defaults
 
 # chapters run side by side: one thread each, or they wait for each other's
 KERNEL = {"TRIPARTITE_QUIET": "1", "OMP_NUM_THREADS": "1", "OPENBLAS_NUM_THREADS": "1"}
+# else every kernel warns that it talks over a local port
+ARGUMENTS = ["--IPKernelApp.log_level=40"]
 
 
 class ChapterError(RuntimeError):
@@ -42,6 +44,7 @@ def execute(chapter: Chapter, output: Path, environment: dict[str, str]) -> floa
         timeout=TIMEOUT_S,
         kernel_name="python3",
         record_timing=False,
+        extra_arguments=ARGUMENTS,
         resources={"metadata": {"path": str(BOOK)}},
     )
     try:

@@ -14,7 +14,7 @@ import nbformat
 
 from .chapters import Chapter, ParameterError, Value
 from .compare import Comparison, compare
-from .execute import ChapterError
+from .execute import ARGUMENTS, KERNEL, ChapterError
 from .paths import BOOK, ROOT
 
 
@@ -54,8 +54,7 @@ def run(
     os.environ |= {
         "TRIPARTITE_FIGURES": str(partial / "figures"),
         "TRIPARTITE_CLAIMS": "report",
-        "TRIPARTITE_QUIET": "1",
-    }
+    } | KERNEL
     try:
         papermill.execute_notebook(
             str(chapter.path),
@@ -63,6 +62,7 @@ def run(
             parameters=values,
             cwd=str(BOOK),
             kernel_name="python3",
+            extra_arguments=ARGUMENTS,
         )
     except PapermillExecutionError as error:
         failed = folder.with_name(folder.name + "-failed")
