@@ -137,6 +137,19 @@ def test_squared_norms_of_ten_thousand_neither_overflow_nor_vanish(dtype, tolera
     np.testing.assert_allclose(output, weights @ v, rtol=0, atol=tolerance)
 
 
+@pytest.mark.parametrize("apart", [-2000.0, 0.0, 2000.0])
+def test_blocks_pool_however_far_their_scales_lie_apart(apart):
+    one = network.Reading(np.array([[3.0, 1.0]]), np.array([2.0]), np.array([0.0]))
+    other = network.Reading(np.array([[1.0, 4.0]]), np.array([5.0]), np.array([apart]))
+    with np.errstate(all="raise", under="ignore"):
+        pooled = network.pool(one, other)
+    weights = np.exp(np.array([0.0, apart]) - max(0.0, apart))
+    expected = (weights[0] * one.drive + weights[1] * other.drive) / (weights @ [2.0, 5.0])
+    np.testing.assert_allclose(pooled.output, expected, rtol=1e-15)
+    log_p = max(0.0, apart) + np.log(weights @ [2.0, 5.0])
+    np.testing.assert_allclose(pooled.log_response, [log_p], rtol=1e-15)
+
+
 @pytest.mark.parametrize("kind", KINDS)
 def test_single_precision_stays_single_and_agrees(kind):
     double = head(7)

@@ -11,7 +11,12 @@ STATIC = Path(__file__).resolve().parent.parent / "_static"
 
 INK, GREY = "#1f2933", "#5b6672"
 NEURON, NEURON_PALE = "#0072b2", "#dcedf8"
-ASTROCYTE, ASTROCYTE_TEXT, ASTROCYTE_MID, ASTROCYTE_PALE = "#d55e00", "#b04a00", "#e58645", "#fae3d3"
+ASTROCYTE, ASTROCYTE_TEXT, ASTROCYTE_MID, ASTROCYTE_PALE = (
+    "#d55e00",
+    "#b04a00",
+    "#e58645",
+    "#fae3d3",
+)
 
 INPUTS = [(34, y) for y in (124, 176, 228)]
 ROWS = (92, 148, 204, 260)  # hidden neurons and their axons
@@ -47,13 +52,19 @@ def text(x, y, content, **style):
 
 
 def attributes(style):
-    return "".join(f' {key.rstrip("_").replace("_", "-")}="{value}"' for key, value in style.items())
+    return "".join(
+        f' {key.rstrip("_").replace("_", "-")}="{value}"' for key, value in style.items()
+    )
 
 
 def symbol(name, subscript="", colour=None):
     """A mathematical symbol inside a <text>."""
     fill = f' fill="{colour}"' if colour else ""
-    below = f'<tspan dy="4" font-size="72%">{subscript}</tspan><tspan dy="-4">&#8203;</tspan>' if subscript else ""
+    below = (
+        f'<tspan dy="4" font-size="72%">{subscript}</tspan><tspan dy="-4">&#8203;</tspan>'
+        if subscript
+        else ""
+    )
     return f'<tspan class="v"{fill}>{name}{below}</tspan>'
 
 
@@ -99,9 +110,16 @@ def astrocyte(reading):
     for y in ROWS:
         strands.append(process((TAP_X, 176), (TAP_X, y), 0, 5, 3.5))
     feet = [
-        circle(x, y, 11, fill=ASTROCYTE_PALE if reading else "#fff", stroke=ASTROCYTE if reading else ASTROCYTE_MID,
-               stroke_width=3 if reading else 2)
-        for y in ROWS for x in COLUMNS
+        circle(
+            x,
+            y,
+            11,
+            fill=ASTROCYTE_PALE if reading else "#fff",
+            stroke=ASTROCYTE if reading else ASTROCYTE_MID,
+            stroke_width=3 if reading else 2,
+        )
+        for y in ROWS
+        for x in COLUMNS
     ]
     return [f'<g fill="{ASTROCYTE_MID}">', *map(path, strands), "</g>", *feet]
 
@@ -109,7 +127,10 @@ def astrocyte(reading):
 def neurons():
     out = []
     for x, y in INPUTS:
-        out += [line(x + 11, y, HIDDEN_X - 17, row, stroke=NEURON, stroke_width=1, opacity=0.45) for row in ROWS]
+        out += [
+            line(x + 11, y, HIDDEN_X - 17, row, stroke=NEURON, stroke_width=1, opacity=0.45)
+            for row in ROWS
+        ]
     out += [circle(x, y, 11, fill=NEURON_PALE, stroke=NEURON, stroke_width=2) for x, y in INPUTS]
     for y, shift in zip(ROWS, (-6, 3, -2, 6)):
         out.append(circle(HIDDEN_X, y, 17, fill=NEURON_PALE, stroke=NEURON, stroke_width=2))
@@ -127,15 +148,23 @@ def wires():
 
 
 def contacts(reading):
-    out = [circle(x, y, r, fill=INK if reading else NEURON) for y, row in zip(ROWS, STRENGTH) for x, r in zip(COLUMNS, row)]
+    out = [
+        circle(x, y, r, fill=INK if reading else NEURON)
+        for y, row in zip(ROWS, STRENGTH)
+        for x, r in zip(COLUMNS, row)
+    ]
     for y in ROWS:  # neuron-to-astrocyte weights
-        out.append(f'<rect x="{TAP_X - 6}" y="{y - 6}" width="12" height="12" rx="2" transform="rotate(45 {TAP_X} {y})" '
-                   f'fill="{ASTROCYTE_PALE if reading else ASTROCYTE}" stroke="{ASTROCYTE}" stroke-width="2"/>')
+        out.append(
+            f'<rect x="{TAP_X - 6}" y="{y - 6}" width="12" height="12" rx="2" transform="rotate(45 {TAP_X} {y})" '
+            f'fill="{ASTROCYTE_PALE if reading else ASTROCYTE}" stroke="{ASTROCYTE}" stroke-width="2"/>'
+        )
     return out
 
 
 def outputs():
-    return [circle(x, OUTPUT_Y, 13, fill=NEURON_PALE, stroke=NEURON, stroke_width=2) for x in COLUMNS]
+    return [
+        circle(x, OUTPUT_Y, 13, fill=NEURON_PALE, stroke=NEURON, stroke_width=2) for x in COLUMNS
+    ]
 
 
 def arrow(d, tip, angle, colour, **style):
@@ -148,8 +177,18 @@ def labels(reading):
     token = symbol("x", "t")
     projected = symbol("q" if reading else "k", "t")
     out = [
-        text(20, 33, f"{'2' if reading else '1'}&#8195;{'Reading' if reading else 'Writing'}", class_="t"),
-        text(380, 33, "the astrocyte sets the gain" if reading else "the token sets the weights", class_="e s"),
+        text(
+            20,
+            33,
+            f"{'2' if reading else '1'}&#8195;{'Reading' if reading else 'Writing'}",
+            class_="t",
+        ),
+        text(
+            380,
+            33,
+            "the astrocyte sets the gain" if reading else "the token sets the weights",
+            class_="e s",
+        ),
         line(20, 46, 380, 46, stroke="#d3d9df"),
         text(34, 84, f"input {symbol('f')}", class_="m"),
         text(34, 103, token, class_="m"),
@@ -161,7 +200,13 @@ def labels(reading):
     ]
     if reading:
         out += [
-            text(286, 68, f"astrocyte: {symbol('P', colour=ASTROCYTE_TEXT)} = 1/{symbol('p', colour=ASTROCYTE_TEXT)}", class_="m", fill=ASTROCYTE_TEXT),
+            text(
+                286,
+                68,
+                f"astrocyte: {symbol('P', colour=ASTROCYTE_TEXT)} = 1/{symbol('p', colour=ASTROCYTE_TEXT)}",
+                class_="m",
+                fill=ASTROCYTE_TEXT,
+            ),
             text(116, 340, f"+ {token} (skip connection)", class_="m"),
         ]
     else:
@@ -181,7 +226,7 @@ def formulas(reading):
         second = f"{out} = ({H} ⊙ {P}) {h}"
     else:
         first = f"{h} = {symbol('φ')}({symbol('k', 't')}){gap}{out} = {symbol('v', 't')}"
-        second = f"{H} ← {H} + {out} {h}<tspan dy=\"-6\" font-size=\"70%\">T</tspan><tspan dy=\"6\">&#8203;</tspan>{gap}{g} ← {g} + {h}"
+        second = f'{H} ← {H} + {out} {h}<tspan dy="-6" font-size="70%">T</tspan><tspan dy="6">&#8203;</tspan>{gap}{g} ← {g} + {h}'
     return [
         line(20, 368, 380, 368, stroke="#d3d9df"),
         text(200, 397, first, class_="f"),
@@ -200,14 +245,18 @@ STYLE = (
 )
 
 WORDS = {
-    False: ("Writing phase of the neuron-astrocyte network",
-            "A token drives the input layer f. Hidden neurons with tuning curves phi respond with h = phi(k), the output layer is "
-            "set to l = v. Hebbian plasticity adds l h-transposed to the synapses H between hidden and output neurons; the weights "
-            "g from hidden neurons to the one astrocyte that ensheathes all these synapses grow by h."),
-    True: ("Reading phase of the neuron-astrocyte network",
-           "Hidden neurons respond to a query with h = phi(q). The astrocyte pools them into p = g dot h, and each of its processes "
-           "answers at its synapse with the gain P = 1/p. The output layer reads l = (H times P) h; a skip connection adds the "
-           "token x."),
+    False: (
+        "Writing phase of the neuron-astrocyte network",
+        "A token drives the input layer f. Hidden neurons with tuning curves phi respond with h = phi(k), the output layer is "
+        "set to l = v. Hebbian plasticity adds l h-transposed to the synapses H between hidden and output neurons; the weights "
+        "g from hidden neurons to the one astrocyte that ensheathes all these synapses grow by h.",
+    ),
+    True: (
+        "Reading phase of the neuron-astrocyte network",
+        "Hidden neurons respond to a query with h = phi(q). The astrocyte pools them into p = g dot h, and each of its processes "
+        "answers at its synapse with the gain P = 1/p. The output layer reads l = (H times P) h; a skip connection adds the "
+        "token x.",
+    ),
 }
 
 

@@ -4,7 +4,14 @@ from pathlib import Path
 
 from docutils import nodes
 
-LABELS = {".csv": "data", ".npz": "data", ".svg": "SVG", ".pdf": "PDF", ".png": "PNG", ".json": "passport"}
+LABELS = {
+    ".csv": "data",
+    ".npz": "data",
+    ".svg": "SVG",
+    ".pdf": "PDF",
+    ".png": "PNG",
+    ".json": "passport",
+}
 
 
 def add_links(app, doctree, docname):

@@ -28,7 +28,8 @@ def main():
         stop("Disk too full: %.1f GB free at %s, %.1f GB needed." % (free, ROOT, NEEDED_GB))
     if installed() == wanted():
         return
-    print("setting up .venv from requirements.lock", flush=True)
+    sys.stdout.write("setting up .venv from requirements.lock\n")
+    sys.stdout.flush()
     if not os.path.exists(PYTHON):
         call(
             [sys.executable, "-m", "venv", VENV],

@@ -6,23 +6,22 @@ from dataclasses import dataclass, field
 
 from nbformat import NotebookNode
 
-from .publish import TOLERANCE
-
 TEXT = ("text/plain", "text/html", "text/markdown")
 
 
 @dataclass
 class Comparison:
-    """Figures by name with their largest relative deviation (None: no reference), claims, rest."""
+    """Figures by name with the deviation of each series (None: no reference), claims, the rest."""
 
     figures: dict[str, dict[str, float] | None] = field(default_factory=dict)
+    tolerances: dict[str, float] = field(default_factory=dict)
     claims: list[dict] = field(default_factory=list)
     other_outputs_changed: int = 0
 
     def changed_figures(self) -> dict[str, dict[str, float]]:
         """Series beyond the tolerance, by figure."""
         changed = {
-            name: {series: d for series, d in deviation.items() if not d <= TOLERANCE}
+            name: {series: d for series, d in deviation.items() if not d <= self.tolerances[name]}
             for name, deviation in self.figures.items()
             if deviation
         }
@@ -78,6 +77,7 @@ def compare(fresh: NotebookNode, committed: NotebookNode) -> Comparison:
             if "figure" in note:
                 known = note["deviation"]  # infinity comes out of a kernel as text
                 result.figures[note["figure"]] = known and {k: float(d) for k, d in known.items()}
+                result.tolerances[note["figure"]] = note["tolerance"]
             elif "claim" in note:
                 result.claims.append(note["claim"])
         if cell.id in before and not any(notes):

@@ -242,7 +242,7 @@ def _scratch(folder: Path) -> Iterator[Path]:
 
 
 def _progress(name: str, size: int) -> tqdm:
-    return tqdm(total=size, desc=name, unit="B", unit_scale=True, leave=False)
+    return tqdm(total=size, desc=name, unit="B", unit_scale=True, leave=False, disable=None)
 
 
 def _pip() -> list[str]:

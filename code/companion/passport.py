@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import platform
 import subprocess
 from functools import cache
@@ -29,7 +30,9 @@ def passport(chapter: Chapter, name: str, fig, table: Path, deviation: dict | No
         "commit": commit(),
         "digests": source_digests(chapter),
         "data_file": {"name": table.name, "sha256": sha256_of(table)},
-        "deviation_from_reference": deviation,
+        # JSON has no infinity: null is a series that cannot be compared
+        "deviation_from_reference": deviation
+        and {k: d if math.isfinite(d) else None for k, d in deviation.items()},
         "packages": {p: version(p) for p in PACKAGES} | {"python": platform.python_version()},
         "licence": LICENCE,
         "reproduce": " ".join(

@@ -27,10 +27,15 @@ class Published:
     svg: str
     fingerprint: str
     deviation: dict[str, float] | None
+    tolerance: float
 
     def _repr_mimebundle_(self, include=None, exclude=None):
         shown = {"text/plain": self.fingerprint, "image/svg+xml": self.svg}
-        note = {"figure": self.name, "deviation": self.deviation}
+        note = {
+            "figure": self.name,
+            "deviation": self.deviation,
+            "tolerance": self.tolerance,
+        }
         return shown, {"tripartite": note}
 
 
@@ -59,7 +64,7 @@ def publish(fig, name: str, *, data: Mapping[str, object], tolerance: float = TO
     write_bytes(folder / "passport.json", (json.dumps(note, indent=1) + "\n").encode())
     _close(fig)
     text = _text(name, numbers, known, deviation, tolerance)
-    return Published(name, pictures["svg"].decode(), text, deviation)
+    return Published(name, pictures["svg"].decode(), text, deviation, tolerance)
 
 
 def _text(name, numbers, known, deviation, tolerance) -> str:
