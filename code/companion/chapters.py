@@ -114,7 +114,7 @@ class Chapter:
         return nbformat.read(self.path, 4)
 
     def code_cells(self) -> list:
-        return [cell for cell in self.read().cells if cell.cell_type == "code"]
+        return _code_cells(self.path, self.path.stat().st_mtime_ns)
 
     def parameters(self) -> dict[str, Parameter]:
         """Parameters by name; raises ParameterError where there is not just one cell of them."""
@@ -137,6 +137,12 @@ class Chapter:
 
     def code(self) -> str:
         return "\n".join(cell.source for cell in self.code_cells())
+
+
+@cache
+def _code_cells(path: Path, changed: int) -> list:
+    """Read once for every version of the file: publishing a figure asks several times."""
+    return [cell for cell in nbformat.read(path, 4).cells if cell.cell_type == "code"]
 
 
 def chapters() -> list[Chapter]:

@@ -57,6 +57,7 @@ def _without_magics(code: str) -> str:
 
 
 def _source(chapter: Chapter) -> str:
+    # prose counts too: what is built is the executed copy
     cells = [(c.cell_type, c.source, dict(c.metadata)) for c in chapter.read().cells]
     return hashlib.sha256(json.dumps(cells, sort_keys=True).encode()).hexdigest()
 

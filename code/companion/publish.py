@@ -54,8 +54,9 @@ def publish(fig, name: str, *, data: Mapping[str, object], tolerance: float = TO
     known = plotted.load(reference() / name)
     deviation = plotted.deviation(numbers, known) if known else None
     folder = figures() / name
-    fig.draw_without_rendering()
-    fig.set_layout_engine("none")  # lay out once, not once for each format
+    if layout := fig.get_layout_engine():
+        layout.execute(fig)
+        fig.set_layout_engine("none")  # laid out once, not once for each format
     pictures = {kind: _render(fig, kind) for kind in ("svg", "pdf", "png")}
     for kind, content in pictures.items():
         write_bytes(folder / f"{name}.{kind}", content)

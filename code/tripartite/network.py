@@ -82,6 +82,10 @@ def write(memory: Memory, keys: Array, values: Array) -> Memory:
     """
     check_tokens(keys=keys, values=values)
     check_finite(keys=keys, values=values)
+    return _write(memory, keys, values)
+
+
+def _write(memory: Memory, keys: Array, values: Array) -> Memory:
     xp = array_namespace(keys, values)
     phi = memory.phi(keys)
     top = xp.maximum(memory.log_scale, xp.max(phi.log_scale, axis=-2))
@@ -106,6 +110,11 @@ def read(memory: Memory, queries: Array) -> Reading:
     xp = array_namespace(queries, memory.hebbian)
     if xp.all(xp.isinf(memory.log_scale)):
         raise ValueError("memory: nothing is written in it, so there is nothing to read")
+    return _read(memory, queries)
+
+
+def _read(memory: Memory, queries: Array) -> Reading:
+    xp = array_namespace(queries, memory.hebbian)
     phi = memory.phi(queries)
     exponent = phi.log_scale + memory.log_scale[..., None, :]
     top = xp.max(exponent, axis=-1, keepdims=True)
@@ -136,7 +145,7 @@ def attend(
     values: Array,
     *,
     causal: bool = False,
-    block: int = 256,
+    block: int = 1024,
 ) -> Reading:
     """Write a whole context and read it with every query, a block of neurons at a time.
 
@@ -145,6 +154,7 @@ def attend(
     result does not depend on block beyond rounding. Kernel attention with phi(q).phi(k), exactly.
     """
     check_tokens(queries=queries, keys=keys, values=values, causal=causal)
+    check_finite(queries=queries, keys=keys, values=values)
     check_positive_int(block=block)
     one_block = _stream if causal else _write_then_read
     reading = None
@@ -160,7 +170,7 @@ def _scaled(phi: Activity, exponent: Array) -> Array:
 
 
 def _write_then_read(phi, queries, keys, values) -> Reading:
-    return read(write(blank(phi, values), keys, values), queries)
+    return _read(_write(blank(phi, values), keys, values), queries)
 
 
 def _stream(phi, queries, keys, values) -> Reading:
@@ -168,8 +178,8 @@ def _stream(phi, queries, keys, values) -> Reading:
     memory, steps = blank(phi, values), []
     for t in range(keys.shape[-2]):
         now = slice(t, t + 1)
-        memory = write(memory, keys[..., now, :], values[..., now, :])
-        steps.append(read(memory, queries[..., now, :]))
+        memory = _write(memory, keys[..., now, :], values[..., now, :])
+        steps.append(_read(memory, queries[..., now, :]))
     return Reading(
         xp.concat([step.drive for step in steps], axis=-2),
         xp.concat([step.pooled for step in steps], axis=-1),
