@@ -62,6 +62,7 @@ class Checkout:
                 "image": {"alt": "A wave over time."},
             }
         }
+        cells.insert(0, nbformat.v4.new_markdown_cell("# Tiny", id="title"))
         nbformat.write(nbformat.v4.new_notebook(cells=cells), self.notebook)
 
     def edit(self, name: str, old: str, new: str) -> None:

@@ -1,6 +1,7 @@
 """The machinery on a tiny chapter: accept, nbval, freshness, runs with other parameters."""
 
 import json
+import shutil
 
 import nbformat
 import pytest
@@ -8,6 +9,7 @@ from click.testing import CliRunner
 
 from companion import chapters, cli, freshness
 from companion.chapters import Chapter
+from companion.paths import ROOT
 
 
 def outputs(path):
@@ -98,6 +100,30 @@ def test_a_change_in_any_source_makes_a_chapter_stale(checkout, monkeypatch, nam
     assert state(checkout, monkeypatch) == before
     checkout.edit(name, old, new)
     assert state(checkout, monkeypatch) != before
+
+
+def test_a_new_reference_makes_a_chapter_stale(accepted, monkeypatch):
+    before = state(accepted, monkeypatch)
+    accepted.edit("data/reference/tiny-wave.csv", "\n0,", "\n0.5,")
+    assert state(accepted, monkeypatch) != before
+
+
+def test_a_warning_fails_every_build_until_it_is_mended(accepted):
+    for name in ("_ext", "_static", "_extra", "references.bib"):
+        copy = shutil.copytree if (ROOT / "book" / name).is_dir() else shutil.copy
+        copy(ROOT / "book" / name, accepted.root / "book" / name)
+    shutil.copy(ROOT / "_config.yml", accepted.root)
+    (accepted.root / "_toc.yml").write_text(
+        "format: jb-book\nroot: book/index\nchapters:\n- file: book/01-tiny\n"
+    )
+    index = accepted.root / "book/index.md"
+    index.write_text("# Title\nSee {doc}`nowhere`.\n")
+    for _ in range(2):
+        result = accepted.tripartite("site")
+        assert result.returncode == 1 and "WARNING: unknown document" in result.stderr
+        assert "Traceback" not in result.stderr
+    index.write_text("# Title\nSee {doc}`01-tiny`.\n")
+    assert accepted.tripartite("site").returncode == 0
 
 
 def test_a_change_in_the_code_shows_in_the_comparison(accepted):

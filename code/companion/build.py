@@ -86,10 +86,13 @@ def stage(folder: Path, notebooks: dict[str, Path], figures: Path | None) -> Non
                 wanted[Path("book/_extra/figures") / path.relative_to(figures)] = path
     for name, source in wanted.items():
         write_bytes(folder / name, source.read_bytes())
-    for path in folder.rglob("*"):
-        inside = path.relative_to(folder)
-        if path.is_file() and inside not in wanted and inside.parts[0] != "_build":
-            path.unlink()
+    built = folder / "_build"
+    staged = [p for p in folder.rglob("*") if p.is_file() and built not in p.parents]
+    gone = [path for path in staged if path.relative_to(folder) not in wanted]
+    for path in gone:
+        path.unlink()
+    if gone:
+        shutil.rmtree(built, ignore_errors=True)  # it may hold pages of what is gone
 
 
 def site(folder: Path) -> Path:
@@ -106,7 +109,8 @@ def site(folder: Path) -> Path:
     html = folder / "_build" / "html"
     if result.returncode:
         warnings = [s for s in log.read_text().splitlines() if "WARNING" in s or "ERROR" in s]
-        shutil.rmtree(html, ignore_errors=True)  # else a second build would pass over the warning
+        # else a second build would not read the page again, and pass over its warning
+        shutil.rmtree(folder / "_build", ignore_errors=True)
         raise BuildError("\n".join([*(warnings or ["Jupyter Book failed"]), f"(all in {log})"]))
     return html
 

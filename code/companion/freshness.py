@@ -28,8 +28,11 @@ def source_digests(chapter: Chapter) -> dict[str, str]:
 
 
 def state(chapter: Chapter) -> str:
-    """One digest of all of a chapter's sources: its cached outputs are valid for this only."""
-    return hashlib.sha256(json.dumps(source_digests(chapter)).encode()).hexdigest()
+    """One digest of a chapter's sources and references: cached outputs are valid for this only."""
+    references = (DATA / "reference").glob("*")
+    names = chapter.figures()
+    compared = {"reference": _tree(path for path in references if path.stem in names)}
+    return hashlib.sha256(json.dumps(source_digests(chapter) | compared).encode()).hexdigest()
 
 
 def data_read(chapter: Chapter) -> list[Path]:

@@ -25,8 +25,8 @@ def data(name: str) -> Path:
 
 
 def figures() -> Path:
-    """Folder into which published figures are written."""
-    return Path(os.environ.get("TRIPARTITE_FIGURES", BUILD / "figures"))
+    """Folder into which figures are published; a run says which, a reader in Jupyter need not."""
+    return Path(os.environ.get("TRIPARTITE_FIGURES", BUILD / "scratch"))
 
 
 def reference() -> Path:
