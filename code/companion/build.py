@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import shutil
 import subprocess
 import sys
@@ -28,7 +27,7 @@ class BuildError(RuntimeError):
 
 def stale(known: list[Chapter]) -> list[Chapter]:
     """Chapters whose executed copy is missing or was made from other sources."""
-    return [c for c in known if _state_file(c, "state") != state(c)]
+    return [c for c in known if _executed_state(c) != state(c)]
 
 
 def refresh(known: list[Chapter], say) -> dict[str, Comparison]:
@@ -48,8 +47,7 @@ def refresh(known: list[Chapter], say) -> dict[str, Comparison]:
                 errors.append(str(result))
                 say(f"  {chapter.slug}: failed")
                 continue
-            note = {"state": states[chapter], "seconds": round(result, 1)}
-            write_bytes(EXECUTED / f"{chapter.slug}.json", json.dumps(note).encode())
+            write_bytes(EXECUTED / f"{chapter.slug}.state", states[chapter].encode())
             say(f"  {chapter.slug}: {result:.1f} s")
     if errors:
         raise BuildError("\n".join(errors))
@@ -61,12 +59,11 @@ def executed(chapter: Chapter) -> nbformat.NotebookNode:
     return nbformat.read(EXECUTED / chapter.path.name, 4)
 
 
-def _state_file(chapter: Chapter, key: str) -> object:
-    try:
-        note = json.loads((EXECUTED / f"{chapter.slug}.json").read_bytes())
-        return note[key] if (EXECUTED / chapter.path.name).exists() else None
-    except (OSError, ValueError, KeyError):
-        return None
+def _executed_state(chapter: Chapter) -> str | None:
+    """The state of the sources that the executed copy was made from, None where there is none."""
+    note = EXECUTED / f"{chapter.slug}.state"
+    there = note.exists() and (EXECUTED / chapter.path.name).exists()
+    return note.read_text() if there else None
 
 
 def stage(folder: Path, notebooks: dict[str, Path], figures: Path | None) -> None:

@@ -33,8 +33,11 @@ class Claim:
     holds: bool
 
     def sentence(self) -> str:
+        return f"{self.statement}: {self.number()} {self.condition()}"
+
+    def condition(self) -> str:
         worst = f", the worst of {self.cases}" if self.cases > 1 else ""
-        return f"{self.statement}: {self.number()} (must be {self.bound}{worst})"
+        return f"(must be {self.bound}{worst})"
 
     def number(self) -> str:
         if self.holds and self.bound.startswith("<") and abs(self.observed) < ROUNDING:
@@ -49,8 +52,7 @@ class Claim:
             f'<div class="claim claim-{verdict}">'
             f'<span class="claim-id" title="claim of the paper">{esc(self.paper_claim)}</span> '
             f'{esc(self.statement)}: <span class="claim-number">{esc(self.number())}</span> '
-            f'<span class="claim-bound">(must be {esc(self.bound)}'
-            f"{esc(f', the worst of {self.cases}') if self.cases > 1 else ''})</span></div>"
+            f'<span class="claim-bound">{esc(self.condition())}</span></div>'
         )
         data = {"text/plain": text, "text/html": markup}
         return data, {"tripartite": {"claim": asdict(self)}}

@@ -32,7 +32,7 @@ def _tidy(name: str, values: object) -> np.ndarray:
         raise ValueError(f"data[{name!r}]: must be numbers or text, and not empty")
     if x.dtype.kind == "f":
         rounded = np.array([float(f"{v:.9g}") for v in x.ravel()])
-        return rounded.reshape(x.shape)
+        return rounded.reshape(x.shape) + 0.0  # no negative zero, which a table would not keep
     return x.astype(int) if x.dtype.kind in "biu" else x
 
 

@@ -7,7 +7,7 @@ All states are values: they go in and come out. Arrays have shape (..., tokens, 
 
 from __future__ import annotations
 
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 from array_api_compat import array_namespace, device
 
