@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from typing import Any
 
+import numpy as np
 from array_api_compat import array_namespace
 
 
@@ -61,3 +62,22 @@ def _agree(given: dict, a: str, b: str, axis: int, what: str) -> None:
             f"{a} {tuple(given[a].shape)} and {b} {tuple(given[b].shape)}: "
             f"must have the same number of {what}"
         )
+
+
+def check_spike_times(spike_times: Any, name: str = "spike_times") -> np.ndarray:
+    """The times as an array; ValueError unless they are 1-D, finite, at least 0 and increasing."""
+    times = np.asarray(spike_times, dtype=float)
+    if times.ndim != 1:
+        raise ValueError(f"{name} has shape {times.shape}: must be (spikes,)")
+    wrong = np.flatnonzero(~(np.isfinite(times) & (times >= 0)))
+    if wrong.size:
+        i = wrong[0]
+        raise ValueError(f"{name}[{i}] = {times[i]}: must be a finite time, at least 0 s")
+    wrong = np.flatnonzero(np.diff(times) <= 0)
+    if wrong.size:
+        i = wrong[0]
+        kind = "duplicate" if times[i] == times[i + 1] else "unsorted"
+        raise ValueError(
+            f"{name}[{i + 1}] = {times[i + 1]:g} after {times[i]:g} ({kind}): must increase"
+        )
+    return times

@@ -1,0 +1,219 @@
+"""Coupled terminals and astrocytes: order of events, mass balances, limits, both loops."""
+
+from dataclasses import replace
+
+import numpy as np
+import pytest
+
+from tripartite import astrocyte, circuit, synapse
+from tripartite.astrocyte import ASTROCYTES, GLIOTRANSMISSION
+from tripartite.circuit import NONE, Circuit, territories
+from tripartite.synapse import SYNAPSES
+
+SYNAPSE = SYNAPSES["stimberg2019-ex4"]
+CELL = ASTROCYTES["stimberg2019-ex4"]
+GLIO = GLIOTRANSMISSION["stimberg2019-ex4"]
+
+
+def build(n_synapses=1, n_astrocytes=1, listens=True, talks=True, **change):
+    wired = territories(n_synapses, n_astrocytes)
+    return Circuit(
+        change.pop("synapse", SYNAPSE), change.pop("astrocyte", CELL), GLIO, n_synapses,
+        n_astrocytes, wired if listens else NONE, wired if talks else NONE, **change,
+    )  # fmt: skip
+
+
+def test_without_gliotransmission_a_terminal_responds_as_it_does_alone():
+    spikes = np.array([0.1, 0.15, 0.4, 0.402, 2.0])
+    run = circuit.run(build(talks=False), spikes, np.zeros(5, int), 3, 1e-3, record_every=20)
+    alone = synapse.respond(spikes, SYNAPSE)
+    np.testing.assert_allclose(run.released, alone.released, rtol=1e-12)
+    # an event labelled t acts at the end of its step: the cleft lags by one step of dt
+    Y = synapse.transmitter(run.times - 1e-3, spikes, alone.released, SYNAPSE)
+    np.testing.assert_allclose(run.terminals[:, 2, 0], Y, atol=1e-9 * Y.max())
+
+
+def test_a_sample_precedes_its_step_and_an_event_acts_at_its_end():
+    dt = 1e-3
+    run = circuit.run(build(), [0.01], [0], 0.05, dt)
+    Y = run.terminals[:, 2, 0]
+    np.testing.assert_allclose(run.times, np.arange(51) * dt)
+    assert not Y[:11].any()  # sample 10 is the state before the step from 0.010 to 0.011
+    jump = SYNAPSE.rho_c * SYNAPSE.Y_T * SYNAPSE.U_0
+    assert Y[11] == pytest.approx(jump)
+    assert Y[12] == pytest.approx(jump * np.exp(-SYNAPSE.Omega_c * dt))
+    Gamma_A = run.cells[:, 0, 0]
+    assert not Gamma_A[:12].any() and Gamma_A[12] > 0  # the astrocyte sees Y[11] from then on
+
+
+@pytest.fixture(scope="module")
+def releasing():
+    """A terminal that never fires, on an astrocyte driven by a pipette."""
+    return circuit.run(build(listens=False), [], [], 9, 1e-3, I_bias=1.0, hold="mean")
+
+
+def test_a_release_carries_the_label_of_the_step_in_which_calcium_crossed(releasing):
+    run = releasing
+    C, G, x = run.cells[:, 2, 0], run.stores[:, 1, 0], run.stores[:, 0, 0]
+    crossed = np.flatnonzero((C[1:] > GLIO.C_Theta) & (C[:-1] <= GLIO.C_Theta))
+    assert len(crossed) >= 1
+    np.testing.assert_allclose(run.releases, run.times[crossed])
+    first = crossed[0]
+    assert G[first] == 0 and G[first + 1] == pytest.approx(GLIO.rho_e * GLIO.G_T * GLIO.U_A)
+    assert x[first + 1] == pytest.approx(1 - GLIO.U_A)
+    Gamma_S = run.terminals[:, 3, 0]
+    assert Gamma_S[first + 1] == 0 and Gamma_S[first + 2] > 0
+
+
+def test_receptors_after_one_pulse_match_their_closed_form(releasing):
+    """G decays from G_0: binding alone leaves 1 - exp(-O_G G_0 / Omega_e); unbinding is slow."""
+    end = round(releasing.releases[0] / 1e-3) + 1 + 200  # 0.2 s later nothing of G is left
+    G_0 = GLIO.rho_e * GLIO.G_T * GLIO.U_A
+    bound = 1 - np.exp(-SYNAPSE.O_G * G_0 / GLIO.Omega_e)
+    # of what is bound, less than Omega_G * 0.2 s leaves
+    assert releasing.terminals[end, 3, 0] == pytest.approx(bound, rel=SYNAPSE.Omega_G * 0.2)
+
+
+def test_an_open_loop_astrocyte_is_an_astrocyte_alone(releasing):
+    alone = astrocyte.trace(CELL, releasing.times[::1000], I_bias=1.0)
+    np.testing.assert_allclose(releasing.cells[::1000, :, 0], np.array(alone).T, atol=1e-6)
+
+
+def test_both_ways_to_hold_converge_to_the_continuous_circuit():
+    """Where nothing talks back, Y is known in closed form, and LSODA does the rest."""
+    spikes = np.arange(0.2, 2, 0.3)
+    who = np.zeros(len(spikes), int)
+    weak = replace(SYNAPSE, rho_c=0.0005)  # so that receptors are not saturated
+    open_ended = build(talks=False, synapse=weak)
+    released = synapse.respond(spikes, weak).released
+    times = np.array([0.0, 1.0, 2.0])
+
+    def Y(t):
+        return float(synapse.transmitter(np.array([t]), spikes, released, weak)[0])
+
+    exact = np.array(astrocyte.trace(CELL, times, Y=Y, breaks=spikes, rtol=1e-8, atol=1e-10))
+    errors = {}
+    for hold in ("start", "mean"):
+        for dt in (4e-3, 2e-3, 1e-3):
+            run = circuit.run(open_ended, spikes, who, 2, dt, hold=hold, record_every=round(1 / dt))
+            errors[hold, dt] = np.abs(run.cells[:, :, 0].T - exact).max()
+    for hold in ("start", "mean"):  # events wait for the end of their step: first order in dt
+        order = np.log2(errors[hold, 4e-3] / errors[hold, 1e-3]) / 2
+        assert 0.8 < order < 1.3, (hold, order)
+    assert errors["mean", 1e-3] < 0.5 * errors["start", 1e-3]
+
+
+def test_astrocyte_steps_may_be_longer_than_those_of_terminals():
+    spikes, who = synapse.poisson(3.0, 4, 6, 1e-3, seed=2)
+    fine, coarse = (
+        circuit.run(build(4), spikes, who, 6, 1e-3, hold="mean", cell_every=every,
+                    record_every=1500 // every)
+        for every in (1, 3)
+    )  # fmt: skip
+    np.testing.assert_allclose(fine.times, coarse.times)
+    assert len(fine.releases) == len(coarse.releases) > 0
+    np.testing.assert_allclose(fine.releases, coarse.releases, atol=0.01)
+    np.testing.assert_allclose(fine.cells[:, 2], coarse.cells[:, 2], atol=0.005)
+
+
+def test_transmitter_of_all_spikes_is_cleared():
+    spikes, who = synapse.poisson(5.0, 3, 2, 1e-3, seed=0)
+    run = circuit.run(build(3), spikes, who, 2.5, 1e-3)
+    kept = np.exp(-SYNAPSE.Omega_c * 1e-3)
+    cleared = (run.terminals[:-1, 2] * (1 - kept)).sum(axis=0) + run.terminals[-1, 2]
+    put_in = SYNAPSE.rho_c * SYNAPSE.Y_T * np.bincount(who, run.released, 3)
+    np.testing.assert_allclose(cleared, put_in, rtol=1e-10)
+
+
+def test_pooling_sums_or_averages_over_a_territory():
+    Y = np.array([1.0, 2.0, 4.0, 8.0, 16.0, 32.0])
+    np.testing.assert_allclose(circuit.pool(build(6, 2), Y), [7, 56])
+    np.testing.assert_allclose(circuit.pool(build(6, 2, pooling="mean"), Y), [7 / 3, 56 / 3])
+    np.testing.assert_allclose(circuit.pool(build(6, 2, listens=False), Y), 0)
+    np.testing.assert_allclose(circuit.spread(build(6, 2), np.array([1.0, 5.0])), [1] * 3 + [5] * 3)
+    both = replace(build(1, 2), talks=np.array([[0, 0], [0, 1]]))
+    assert circuit.spread(both, np.array([1.0, 5.0])) == 6  # a terminal adds its astrocytes up
+
+
+def test_equal_terminals_on_one_astrocyte_stay_equal_and_a_silent_one_is_modulated():
+    spikes = np.repeat(np.arange(0.1, 8, 0.1), 3)
+    who = np.tile([0, 1, 2], len(spikes) // 3)
+    shared = build(4, pooling="mean")
+    run = circuit.run(shared, spikes, who, 8, 1e-3, cell_every=5, record_every=20)
+    np.testing.assert_array_equal(run.terminals[..., 0], run.terminals[..., 2])
+    Gamma_S = run.terminals[:, 3]
+    assert Gamma_S[-1, 3] > 0.5 and not run.terminals[:, 2, 3].any()  # it never fired
+    np.testing.assert_array_equal(Gamma_S[:, 3], Gamma_S[:, 0])
+
+
+def test_receptors_pull_release_towards_alpha():
+    spikes = np.arange(0.1, 30, 0.5)
+    who = np.zeros(len(spikes), int)
+    run = {
+        alpha: circuit.run(
+            build(listens=False, synapse=replace(SYNAPSE, alpha=alpha)),
+            spikes, who, 30, 2e-3, I_bias=1.0, cell_every=20, record_every=100,
+        )
+        for alpha in (0.0, SYNAPSE.U_0, 1.0)
+    }  # fmt: skip
+    released = {alpha: r.released[-20:].mean() for alpha, r in run.items()}
+    assert released[0.0] < 0.5 * released[SYNAPSE.U_0] < 0.5 * released[1.0] * 1.01
+    untouched = circuit.run(build(listens=False, talks=False), spikes, who, 30, 2e-3, cell_every=20)
+    np.testing.assert_allclose(run[SYNAPSE.U_0].released, untouched.released, rtol=1e-12)
+
+
+def test_a_run_resumes_from_where_another_ended():
+    spikes, who = synapse.poisson(8.0, 2, 4, 1e-3, seed=5)
+    whole = circuit.run(build(2), spikes, who, 4, 1e-3, record_every=4000)
+    early = spikes < 2
+    first = circuit.run(build(2), spikes[early], who[early], 2, 1e-3)
+    second = circuit.run(build(2), spikes[~early] - 2, who[~early], 2, 1e-3, start=first.final)
+    np.testing.assert_allclose(second.final.cell, whole.final.cell, atol=1e-12)
+    np.testing.assert_allclose(np.r_[first.released, second.released], whole.released, atol=1e-12)
+
+
+@pytest.mark.parametrize(
+    ("change", "word"),
+    [
+        ({"spikes": [0.2, 0.1]}, "in order"),
+        ({"spikes": [0.1, np.nan]}, "finite"),
+        ({"spikes": [-0.1, 0.1]}, "at least 0"),
+        ({"spikes": [0.1, 0.1]}, "fires twice in the step at 0.1 s"),
+        ({"spikes": [0.1, 1e9]}, "not before the end"),
+        ({"spike_synapse": [0, 7]}, "spike_synapse: must be terminals, 0 to 0"),
+        ({"spike_synapse": [0, -1]}, "spike_synapse"),
+        ({"spike_synapse": [0]}, "must both be"),
+        ({"dt": 0.2}, "dt = 0.2 s: must be at most"),
+        ({"dt": 1e-3, "cell_every": 20}, "dt = 0.02 s: must be at most"),
+        ({"dt": -1.0}, "dt = -1"),
+        ({"duration": 0.0}, "duration = 0"),
+        ({"cell_every": 0}, "cell_every = 0"),
+        ({"hold": "middle"}, "hold = 'middle'"),
+    ],
+)
+def test_bad_input_is_refused_before_the_first_step(change, word):
+    arguments = {"spikes": [0.1, 0.2], "spike_synapse": [0, 0], "duration": 1e6, "dt": 1e-3}
+    with pytest.raises(ValueError) as error:  # a run of 1e6 s would not end
+        circuit.run(build(), **(arguments | change))
+    assert word in str(error.value)
+
+
+def test_a_step_that_piled_up_spikes_make_unstable_is_refused():
+    """One spike passes the check at the start; ten terminals at once do not."""
+    with pytest.raises(ValueError, match="unstable"):
+        circuit.run(build(10), [0.1] * 10, range(10), 1, 5e-3)
+
+
+@pytest.mark.parametrize(
+    ("change", "word"),
+    [
+        ({"listens": np.array([[0, 1]])}, "listens: must be below 1 and 1"),
+        ({"talks": np.array([[0.5, 0.0]])}, "talks"),
+        ({"gaps": np.array([0, 1])}, "gaps has shape"),
+        ({"pooling": "median"}, "pooling = 'median'"),
+        ({"n_synapses": 0}, "n_synapses = 0"),
+    ],
+)
+def test_impossible_wiring_is_refused(change, word):
+    with pytest.raises(ValueError, match=word):
+        replace(build(), **change)
