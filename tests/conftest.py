@@ -128,3 +128,25 @@ def site() -> Path:
     from companion.paths import BUILD
 
     return committed_site(BUILD / "committed")
+
+
+def unavailable(reason: str) -> None:
+    """Skip on a reader's machine; fail where nothing may be left out."""
+    pytest.fail(reason) if os.environ.get("CI") else pytest.skip(reason)
+
+
+@pytest.fixture(scope="session")
+def browser():
+    from playwright.sync_api import sync_playwright
+
+    executable = shutil.which("chromium") or shutil.which("google-chrome")
+    if executable is None:
+        unavailable("no Chromium on this machine: the pages cannot be opened")
+    with sync_playwright() as playwright:
+        # No name resolves but this machine's: a page that needs another host fails here.
+        chromium = playwright.chromium.launch(
+            executable_path=executable,
+            args=["--no-sandbox", "--host-resolver-rules=MAP * ~NOTFOUND, EXCLUDE 127.0.0.1"],
+        )
+        yield chromium
+        chromium.close()

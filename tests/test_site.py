@@ -3,9 +3,7 @@
 import functools
 import http.server
 import importlib.util
-import os
 import re
-import shutil
 import threading
 from pathlib import Path
 from urllib.parse import unquote, urljoin, urlsplit
@@ -18,7 +16,6 @@ ROOT = Path(__file__).resolve().parent.parent
 DESK, PHONE = {"width": 1440, "height": 900}, {"width": 390, "height": 844}
 # Each theme is opened at one size and then resized to the other: both sizes are loaded, both themes see both.
 SIZES = {"light": (DESK, PHONE), "dark": (PHONE, DESK)}
-STRICT = bool(os.environ.get("CI"))
 
 
 def toc_pages(node):
@@ -32,10 +29,6 @@ def toc_pages(node):
 
 
 PAGES = toc_pages(yaml.safe_load((ROOT / "_toc.yml").read_text(encoding="utf-8")))
-
-
-def unavailable(reason):
-    pytest.fail(reason) if STRICT else pytest.skip(reason)
 
 
 # --- what the tests look at -----------------------------------------------------------------------
@@ -66,23 +59,6 @@ def origin(site):
     yield f"http://127.0.0.1:{server.server_port}"
     server.shutdown()
     server.server_close()
-
-
-@pytest.fixture(scope="session")
-def browser():
-    from playwright.sync_api import sync_playwright
-
-    executable = shutil.which("chromium") or shutil.which("google-chrome")
-    if executable is None:
-        unavailable("no Chromium on this machine: the pages cannot be opened")
-    with sync_playwright() as playwright:
-        # No name resolves but this machine's: a page that needs another host fails here.
-        chromium = playwright.chromium.launch(
-            executable_path=executable,
-            args=["--no-sandbox", "--host-resolver-rules=MAP * ~NOTFOUND, EXCLUDE 127.0.0.1"],
-        )
-        yield chromium
-        chromium.close()
 
 
 @pytest.fixture(scope="session")

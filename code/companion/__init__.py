@@ -3,6 +3,7 @@
 import warnings
 
 from .claims import claim
+from .film import film
 from .paths import data
 from .progress import progress
 from .publish import publish
@@ -11,4 +12,4 @@ from .style import COLOURS, use_style
 # libraries that download import a progress bar, which asks for a widget library nothing here needs
 warnings.filterwarnings("ignore", message="IProgress not found")
 
-__all__ = ["COLOURS", "claim", "data", "progress", "publish", "use_style"]
+__all__ = ["COLOURS", "claim", "data", "film", "progress", "publish", "use_style"]
