@@ -142,9 +142,10 @@ def transmitter(times: Array, spike_times: Array, released: Array | float, p: Sy
         Y = Y * math.exp(-p.Omega_c * (t - now)) + p.rho_c * p.Y_T * r
         now = t
         after.append(Y)
-    last = np.searchsorted(spike_times, times, side="left") - 1
-    since = np.asarray(times) - spike_times[np.maximum(last, 0)] if after else 0.0
-    return np.where(last < 0, 0.0, np.array([*after, 0.0])[last] * np.exp(-p.Omega_c * since))
+    times = np.asarray(times, dtype=float)
+    last = np.searchsorted(spike_times, times, side="left")  # spikes before each sample
+    since = times - np.concatenate([[-np.inf], spike_times])[last]
+    return np.concatenate([[0.0], after])[last] * np.exp(-p.Omega_c * since)
 
 
 def stationary(rate: Array, p: Synapse, Gamma: Array | float = 0.0) -> Response:
