@@ -216,3 +216,27 @@ def test_gelu_at_known_points():
         [0, 0.8413447460685429, -0.15865525393145707],
         rtol=1e-15,
     )
+
+
+def test_gelu_by_a_hyperbolic_tangent_is_near_and_odd_in_the_same_way():
+    x = np.linspace(-6, 6, 1001)
+    difference = np.abs(encoder.gelu_tanh(x) - encoder.gelu(x))
+    assert 4e-4 < difference.max() < 5e-4  # 4.7e-4: the two of Hendrycks and Gimpel 2016 differ
+    np.testing.assert_allclose(encoder.gelu_tanh(x) - encoder.gelu_tanh(-x), x, atol=1e-14)
+
+
+def test_model_names_its_sizes_and_passes_attention_on(blocks, x):
+    class Plain(encoder.Model):
+        def embed(self, inputs):
+            return 2 * inputs
+
+    model = Plain(tuple(blocks), PRE)
+    assert (model.n_layers, model.n_heads, model.d_model, model.d_key) == (3, H, D, D // H)
+    assert len(repr(model)) < 200  # no weights in a notebook's output
+    expected = encoder.encode(blocks, 2 * x, PRE)
+    for found, state in zip(model.hidden_states(x), expected, strict=True):
+        np.testing.assert_array_equal(found, state)
+    for found, array in zip(model.heads(x), encoder.heads(blocks, expected, PRE), strict=True):
+        np.testing.assert_array_equal(found, array)
+    swapped = model.hidden_states(x, lambda q, k, v: 0 * v)[1]
+    assert np.abs(swapped - expected[1]).max() > 0.01

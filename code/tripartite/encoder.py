@@ -1,6 +1,7 @@
 """A Transformer encoder in NumPy whose attention is an argument.
 
 One block serves BERT (post-norm), ViT (pre-norm) and ALBERT (one block used by every layer).
+`Model` is blocks and how they are wired; `language` and `vision` say how an input becomes tokens.
 ViT's LayerScale is a diagonal factor on a sub-layer's output: fold it into `out` and `down`.
 Arrays have shape (..., tokens, features); heads are the axis before tokens. There is no padding
 mask: every token of the last two axes takes part. Results keep the dtype of what goes in.
@@ -10,7 +11,8 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Sequence
-from typing import NamedTuple
+from dataclasses import dataclass, field
+from typing import Any, NamedTuple
 
 import numpy as np
 from scipy.special import erf
@@ -54,6 +56,11 @@ class Block(NamedTuple):
 def gelu(x: Array) -> Array:
     """Gaussian error linear unit x P(N(0, 1) < x), exact. Hendrycks and Gimpel 2016."""
     return 0.5 * x * (1 + erf(x / math.sqrt(2)))
+
+
+def gelu_tanh(x: Array) -> Array:
+    """The same by a hyperbolic tangent, to 5e-4: "gelu_new" of ALBERT. Hendrycks and Gimpel 2016."""
+    return 0.5 * x * (1 + np.tanh(math.sqrt(2 / math.pi) * (x + 0.044715 * x**3)))
 
 
 class Wiring(NamedTuple):
@@ -160,6 +167,46 @@ def heads(
         for arrays in zip(*per_layer, strict=True)
     )
     return queries, keys, values
+
+
+@dataclass(frozen=True)
+class Model:
+    """A Transformer encoder: blocks, their wiring, and `embed`, which a subclass defines."""
+
+    blocks: tuple[Block, ...] = field(repr=False)
+    wiring: Wiring
+
+    @property
+    def n_layers(self) -> int:
+        return len(self.blocks)
+
+    @property
+    def n_heads(self) -> int:
+        return self.wiring.n_heads
+
+    @property
+    def d_model(self) -> int:
+        return self.blocks[0].query.weight.shape[1]
+
+    @property
+    def d_key(self) -> int:
+        return self.d_model // self.n_heads
+
+    def embed(self, inputs: Any) -> Array:
+        """Input embeddings (..., tokens, features)."""
+        raise NotImplementedError
+
+    def hidden_states(
+        self, inputs: Any, attention: Attention | Sequence[Attention] = softmax_attention
+    ) -> list[Array]:
+        """Embeddings, then every layer's output: n_layers + 1 arrays (..., tokens, features)."""
+        return encode(self.blocks, self.embed(inputs), self.wiring, attention)
+
+    def heads(
+        self, inputs: Any, attention: Attention | Sequence[Attention] = softmax_attention
+    ) -> tuple[Array, Array, Array]:
+        """Queries, keys and values of all layers, each (layers, ..., heads, tokens, d)."""
+        return heads(self.blocks, self.hidden_states(inputs, attention), self.wiring)
 
 
 def _per_layer(attention: Attention | Sequence[Attention], n_layers: int) -> Sequence[Attention]:
