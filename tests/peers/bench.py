@@ -132,7 +132,8 @@ def alternate(runs: dict[str, Run], converged: np.ndarray, repeat: int) -> list[
     """Median seconds of every contender; all of them run once before any runs again."""
     seconds: dict[str, list[tuple[float, float]]] = {name: [] for name in runs}
     errors = {}
-    for _ in range(repeat):
+    for done in range(repeat):
+        print(f"  round {done + 1} of {repeat}", flush=True)
         for name, run in runs.items():
             wall, cpu = time.perf_counter(), cpu_seconds()
             final = run()
@@ -244,8 +245,9 @@ def main() -> None:
     set_up()
     if not shutil.which("g++"):
         sys.exit("bench: Brian2's fastest target needs g++")
+    load = os.getloadavg()[0]
     print(
-        f"NumPy {np.__version__}, one thread; {os.cpu_count()} cores, load {os.getloadavg()[0]:.1f}"
+        f"NumPy {np.__version__}; {os.cpu_count()} cores, load {load:.1f}; medians of {args.repeat}"
     )
     with tempfile.TemporaryDirectory() as folder:
         population(args.cells, args.duration, args.repeat, args.all, Path(folder))
