@@ -28,35 +28,31 @@ BARS_Y, BAR = 371, 30  # zero line and half height of the output bars
 def evolve():
     """Everything that the picture shows, token by token.
 
-    Of all hidden neurons four are drawn, each of the first hundred that prefers another token
-    most; of the output neurons the four that vary most. Their activity is exact: all hidden
+    Of all hidden neurons four are drawn, each of the first 300 that prefers another token most,
+    without firing for it alone; of the output neurons the four that vary most. Their activity is exact: all hidden
     neurons take part in it.
     """
     recording = pretrained.load_recording(data(RECORDING))
     q, k, v = (x[LAYER, HEAD, SENTENCE] for x in recording[:3])
     phi = features.sample("positive", N_NEURONS, q.shape[1], SEED)
-    written, memories = network.blank(phi, v), []
-    for t in range(len(k)):
-        written = network.write(written, k[t : t + 1], v[t : t + 1])
-        memories.append(written)
-    reading = network.read(written, q)
+    reading = network.attend(phi, q, k, v)
     exact = attention.softmax_attention(q, k, v)
     h_write, h_read = phi(k).value, phi(q).value
-    tuned = h_read[:, :100] / h_read[:, :100].mean(axis=0)
+    share = h_read[:, :300] / h_read[:, :300].sum(axis=0)
+    broad = share.max(axis=0) < 0.5
     neurons = []
     for t in (1, 3, 5, 7):
-        order = np.argsort(-tuned[t])
+        order = np.argsort(-share[t] * broad)
         neurons.append(next(int(n) for n in order if n not in neurons))
     outputs = np.sort(np.argsort(-exact.std(axis=0))[:4])
-    scales = [np.exp(memory.log_scale[neurons]) for memory in memories]
-    pick = np.ix_(outputs, neurons)
+    hidden, values = h_write[:, neurons], v[:, outputs]
     return {
         "tokens": recording.tokens[SENTENCE],
-        "h_write": h_write[:, neurons],
+        "h_write": hidden,
         "h_read": h_read[:, neurons],
-        "v": v[:, outputs],
-        "H": np.array([m.hebbian[pick] * s for m, s in zip(memories, scales)]),
-        "g": np.array([m.astrocytic[neurons] * s for m, s in zip(memories, scales)]),
+        "v": values,
+        "H": np.cumsum(values[:, :, None] * hidden[:, None, :], axis=0),
+        "g": np.cumsum(hidden, axis=0),
         "p": reading.response,
         "Z": np.exp(attention.log_normaliser(q, k)),
         "output": reading.output[:, outputs],
@@ -317,6 +313,9 @@ class LivingCircuit(Directive):
     """`living-circuit`: the picture, in place."""
 
     def run(self):
+        sources = [__file__, *(m.__file__ for m in (draw, attention, features, network))]
+        for path in [*sources, data(RECORDING)]:  # drawn anew when one of them changes
+            self.state.document.settings.env.note_dependency(str(path))
         return [nodes.raw("", figure(), format="html")]
 
 
