@@ -1,37 +1,56 @@
-"""Under every published figure: links to its data, its pictures and its passport."""
+"""Under every published figure: how to reproduce and cite it, its data, its code, its pictures.
+
+The data and pictures are those beside the page's own execution; the figure's page is linked where
+there is one, else the chapter's command and the book's entry.
+"""
 
 from pathlib import Path
 
 from docutils import nodes
 
-LABELS = {
-    ".csv": "data",
-    ".npz": "data",
-    ".svg": "SVG",
-    ".pdf": "PDF",
-    ".png": "PNG",
-    ".json": "passport",
-}
+FORMATS = {".svg": "SVG", ".pdf": "PDF", ".png": "PNG", ".json": "passport"}
+
+
+def name_code(app, doctree):
+    """An anchor on the cell of every figure, for the link to its code."""
+    for figure in doctree.findall(nodes.figure):
+        cell = figure.parent
+        while cell is not None and cell.get("nb_element") != "cell_code":
+            cell = cell.parent
+        has_code = cell and any(
+            part.get("nb_element") == "cell_code_source" for part in cell.findall(nodes.container)
+        )
+        if has_code:
+            for name in figure["ids"][:1]:
+                cell["ids"].append(f"code-{name}")
+                figure["code"] = f"code-{name}"
 
 
 def add_links(app, doctree, docname):
-    if app.builder.format != "html":
+    if app.builder.name != "html":
         return
     published = Path(app.srcdir) / "book" / "_extra" / "figures"
     up = "../" * docname.count("/")
     for figure in doctree.findall(nodes.figure):
         for name in figure["ids"]:
-            files = {file.suffix: file.name for file in (published / name).glob("*")}
-            links = [
-                f'<a href="{up}figures/{name}/{files[suffix]}">{label}</a>'
-                for suffix, label in LABELS.items()
-                if suffix in files
-            ]
-            if links:
-                html = f'<div class="figure-links">{" ".join(links)}</div>'
-                figure += nodes.raw("", html, format="html")
+            folder = published / name
+            files = {file.suffix: f"{up}figures/{name}/{file.name}" for file in folder.glob("*")}
+            table = files.get(".csv") or files.get(".npz")
+            if not table:
+                continue
+            page = f"{up}figures/{name}/index.html" if ".html" in files else None
+            links = {
+                "reproduce": page or "#run",
+                "data": table,
+                "cite": f"{page}#cite" if page else f"{up}book/index.html#cite",
+                "code": f"#{figure['code']}" if figure.get("code") else None,
+            } | {label: files.get(suffix) for suffix, label in FORMATS.items()}
+            written = " ".join(f'<a href="{to}">{label}</a>' for label, to in links.items() if to)
+            html = f'<div class="figure-links" aria-label="About this figure" role="group">{written}</div>'
+            figure += nodes.raw("", html, format="html")
 
 
 def setup(app):
+    app.connect("doctree-read", name_code)
     app.connect("doctree-resolved", add_links)
     return {"version": "1", "parallel_read_safe": True, "parallel_write_safe": True}

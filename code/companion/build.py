@@ -80,10 +80,14 @@ def stage(folder: Path, notebooks: dict[str, Path], figures: Path | None) -> Non
     if figures and figures.exists():
         for path in figures.rglob("*"):
             if path.is_file():
-                wanted[Path("book/_extra/figures") / path.relative_to(figures)] = path
-    for name, source in wanted.items():
-        write_bytes(folder / name, source.read_bytes())
+                inside = path.relative_to(figures)
+                if len(inside.parts) == 1:  # data/reference is flat
+                    inside = Path(path.stem, path.name)
+                wanted[Path("book/_extra/figures") / inside] = path
+    changed = [n for n, source in wanted.items() if write_bytes(folder / n, source.read_bytes())]
     built = folder / "_build"
+    if any("_ext" in name.parts for name in changed):
+        shutil.rmtree(built, ignore_errors=True)  # Sphinx does not ask whether its extensions changed
     staged = [p for p in folder.rglob("*") if p.is_file() and built not in p.parents]
     gone = [path for path in staged if path.relative_to(folder) not in wanted]
     for path in gone:
@@ -114,7 +118,7 @@ def site(folder: Path) -> Path:
 
 def committed_site(folder: Path) -> Path:
     """Build the site from the committed outputs, executing nothing."""
-    stage(folder, {c.path.name: c.path for c in chapters()}, None)
+    stage(folder, {c.path.name: c.path for c in chapters()}, DATA / "reference")
     return site(folder)
 
 
