@@ -4,7 +4,7 @@ PY = .venv/bin/python
 TRIPARTITE = $(PY) -m companion.cli
 
 .DEFAULT_GOAL := help
-.PHONY: help setup book test accept serve bench lock clean
+.PHONY: help setup book test accept serve pdf lab bench lock clean
 
 help:  ## this list
 	@sed -n 's/^\([a-z]*\):.*## /  make \1\t/p' $(MAKEFILE_LIST) | expand -t 18
@@ -25,6 +25,12 @@ accept: setup  ## execute every chapter and make its outputs the new reference
 serve:  ## show the site at http://127.0.0.1:8000/
 	@test -d _build/stage/_build/html || { echo "no site yet: run make book"; exit 1; }
 	@$(PY) -m http.server 8000 --bind 127.0.0.1 --directory _build/stage/_build/html
+
+pdf: setup  ## the whole book as one PDF, printed by Chromium: a minute
+	@$(TRIPARTITE) pdf
+
+lab: setup  ## open the chapters in JupyterLab, which is fetched the first time
+	@.venv/bin/uv run --quiet --no-project --python $(PY) --with jupyterlab jupyter lab book
 
 bench: setup  ## time astrocytes against Brian 2, in its own environment: minutes
 	@$(PY) tests/peers/bench.py

@@ -190,7 +190,7 @@ def picture(seen, state):
         out.append(part("rect", f"exact{i}", x=x - 15, width=30, height=2.4, fill=draw.INK))
     out += draw.arrow("M34 244V306Q34 318 46 318H188", (198, 318), 0, draw.GREY)
     out += _gauge(part)
-    out += _labels()
+    out += _labels(state)
     out += [
         f'<path class="pulse {when}" d="{d}" fill="none" stroke="{ink}" stroke-width="4" stroke-linecap="round" opacity="0"/>'
         for when, d, ink in _pulses()
@@ -234,7 +234,7 @@ def _gauge(part):
     ]
 
 
-def _labels():
+def _labels(state):
     rows = {"writing": "", "reading": ""}
     H, h, v, out = (draw.symbol(s) for s in ("H", "h", "v", "ℓ"))
     g, p = (draw.symbol(s, colour=draw.ASTROCYTE_TEXT) for s in "gp")
@@ -248,8 +248,11 @@ def _labels():
         draw.text(TAP_X + 3, 78, g, class_="m b"),
         draw.text(286, 66, f"synapses {H}, one astrocyte", class_="m"),
         draw.text(188, 376, f"output {out}", class_="e"),
-        *(f'<g data-part="{k}" class="rule">{draw.text(235, 430, v, class_="f")}</g>' for k, v in rows.items()),
-    ]  # fmt: skip
+        *(
+            f'<g data-part="{k}" opacity="{draw.n(state[k, "opacity"])}">{draw.text(235, 430, v, class_="f")}</g>'
+            for k, v in rows.items()
+        ),
+    ]
 
 
 def _pulses():

@@ -120,7 +120,7 @@
 
   /* --- a link to the code of a figure opens the code */
   function unfold() {
-    const cell = location.hash.startsWith("#code-") && document.getElementById(location.hash.slice(1));
+    const cell = location.hash.startsWith("#code-") ? document.getElementById(location.hash.slice(1)) : null;
     cell?.querySelector("details")?.setAttribute("open", "");
   }
   addEventListener("hashchange", unfold);

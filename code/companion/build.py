@@ -96,18 +96,20 @@ def stage(folder: Path, notebooks: dict[str, Path], figures: Path | None) -> Non
         shutil.rmtree(built, ignore_errors=True)  # it may hold pages of what is gone
 
 
-def site(folder: Path) -> Path:
+def site(folder: Path, builder: str = "html") -> Path:
     """Build the staged book, with warnings as errors; returns the folder of the site.
+
+    builder: html, or singlehtml for a book in one page.
 
     Raises BuildError with Sphinx's warnings.
     """
     # not by its script, whose first line a space in the path would break
     run = "import sys; from jupyter_book.cli.main import main; sys.exit(main())"
-    command = [sys.executable, "-c", run, "build", "-W", "-n", "--keep-going", "-q"]
+    command = [sys.executable, "-c", run, "build", "-W", "-n", "--keep-going", "-q", "--builder", builder]
     log = folder.with_suffix(".log")
     result = subprocess.run([*command, str(folder)], capture_output=True, text=True)
     log.write_text(result.stdout + result.stderr, encoding="utf-8")
-    html = folder / "_build" / "html"
+    html = folder / "_build" / builder
     if result.returncode:
         warnings = [s for s in log.read_text().splitlines() if "WARNING" in s or "ERROR" in s]
         # else a second build would not read the page again, and pass over its warning
@@ -116,10 +118,15 @@ def site(folder: Path) -> Path:
     return html
 
 
+def stage_committed(folder: Path) -> Path:
+    """Stage the committed outputs, with the committed numbers of their figures."""
+    stage(folder, {c.path.name: c.path for c in chapters()}, DATA / "reference")
+    return folder
+
+
 def committed_site(folder: Path) -> Path:
     """Build the site from the committed outputs, executing nothing."""
-    stage(folder, {c.path.name: c.path for c in chapters()}, DATA / "reference")
-    return site(folder)
+    return site(stage_committed(folder))
 
 
 def accept(known: list[Chapter], say) -> None:

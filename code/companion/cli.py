@@ -67,6 +67,17 @@ def _fresh_site(build, known, folder: Path) -> Path:
     return build.site(folder)
 
 
+@main.command()
+@click.option("-o", "--output", type=click.Path(path_type=Path), help="Where to write it.")
+def pdf(output: Path | None) -> None:
+    """The whole book, from the committed outputs, as one PDF: a minute, and Chromium prints it."""
+    from . import build
+    from . import pdf as printing
+
+    folder = build.stage_committed(BUILD / "pdf")
+    click.echo(printing.pdf(folder, output or BUILD / "transformers-from-neurons-and-astrocytes.pdf"))
+
+
 def _page(html: Path) -> Path:
     return html / "book" / "index.html"
 
