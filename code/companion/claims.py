@@ -89,6 +89,16 @@ def claim(
     return result
 
 
+def recorded(notebook) -> dict[str, dict]:
+    """The claims that an executed notebook checked, by the id of the cell."""
+    return {
+        cell.id: dict(output["metadata"]["tripartite"]["claim"])
+        for cell in notebook.cells
+        for output in cell.get("outputs", [])
+        if "claim" in output.get("metadata", {}).get("tripartite", {})
+    }
+
+
 def _margins(values: np.ndarray, bound: str) -> np.ndarray:
     """Distance of every value to the bound, positive inside."""
     match = _BOUND.fullmatch(bound.strip())
