@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 import os
 import subprocess
 import sys
@@ -33,7 +34,7 @@ def rerun(
     environment: dict[str, str] | None = None,
     prefix: Iterable[str] = (),
 ) -> dict:
-    """Claims by their cell, deviation of each figure, seconds; or the error that stopped the run.
+    """Claims by their cell, deviation and tolerance of each figure, seconds; or the error that stopped the run.
 
     kept: JSON file with the result, which is read where it is there: an interrupted job resumes.
     python, root, environment: interpreter, checkout and variables of the run; prefix: words before
@@ -53,9 +54,12 @@ def rerun(
         result = {"parameters": values, "seconds": round(time.monotonic() - start, 1)}
         if (folder / "chapter.ipynb").exists():
             notebook = nbformat.read(folder / "chapter.ipynb", 4)
-            figures = compare(notebook, notebook).figures
+            compared = compare(notebook, notebook)
             result["claims"] = recorded(notebook)
-            result["figures"] = {name: max((d or {"": 0}).values()) for name, d in figures.items()}
+            result["figures"] = {
+                name: (max(d.values()) if d else math.inf, compared.tolerances[name])
+                for name, d in compared.figures.items()
+            }
         else:
             result["error"] = (done.stderr.strip().splitlines() or ["no message"])[-1]
     write_bytes(kept, json.dumps(result).encode())
