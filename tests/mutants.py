@@ -81,7 +81,7 @@ MUTANTS = [
            "xp.cos(drive + phase)", "xp.cos(drive + 0.0 * phase)", "features::tuning_curves_follow_their_definitions"),
     Mutant("features", "constant", 2, "phases over half the circle only",
            "for_phases.uniform(0.0, 2.0 * math.pi, n_neurons)", "for_phases.uniform(0.0, math.pi, n_neurons)",
-           "features::inner_products_are_unbiased_with_the_variance_that_theory_gives"),
+           "features::phases_cover_the_whole_circle"),
     Mutant("features", "dropped term", 2, "the first-order curve without its constant",
            "1.0 + drive - half_square", "drive - half_square", "features::tuning_curves_follow_their_definitions"),
     Mutant("features", "sign", 2, "the clipped curve saturates from below",
