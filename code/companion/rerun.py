@@ -44,7 +44,8 @@ def rerun(
         return json.loads(kept.read_text(encoding="utf-8"))
     command = [*prefix, python, "-m", "companion.cli", "run", slug]
     command += [word for name, value in values.items() for word in ("-p", f"{name}={value}")]
-    settings = os.environ | {"PYTHONPATH": str(root / "code")} | (environment or {})
+    settings = os.environ | {"PYTHONPATH": str(root / "code"), "TRIPARTITE_PICTURES": "none"}
+    settings |= environment or {}
     start = time.monotonic()
     for _ in range(2):  # a busy machine may not start a kernel in time
         with tempfile.TemporaryDirectory() as temporary:
