@@ -4,6 +4,7 @@ Works on the site of `make book`, where every figure has a passport, and on that
 outputs, where pictures come from the notebooks and numbers from data/reference.
 """
 
+import hashlib
 import html
 import json
 import re
@@ -107,7 +108,7 @@ def bibtex(figure: Figure, commit: str | None) -> str:
     path = ROOT / "CITATION.cff"
     about = yaml.safe_load(path.read_text(encoding="utf-8")) if path.exists() else {}
     year = str(about.get("date-released", ""))[:4]
-    authors = " and ".join(f"{{{a['name']}}}" for a in about.get("authors", []) if "name" in a)  # a group
+    authors = " and ".join(f"{{{a['name']}}}" for a in about.get("authors", []) if "name" in a)
     return f"""@software{{tripartite-{figure.name},
   title   = {{{about.get("title", "")}}},
   author  = {{{authors}}},
@@ -177,6 +178,7 @@ def pages(app):
             files=[(path.name, KINDS[path.suffix]) for path in figure.files()],
             declared=figure.chapter.parameters(),
             facts=facts,
+            nothing=hashlib.sha256().hexdigest(),  # digest of a chapter that reads no data
             bibtex=bibtex(figure, facts["commit"]),
         )
         page = f"figures/{figure.name}/index"
