@@ -4,7 +4,7 @@ PY = .venv/bin/python
 TRIPARTITE = $(PY) -m companion.cli
 
 .DEFAULT_GOAL := help
-.PHONY: help setup book test accept serve pdf lab bench lock clean
+.PHONY: help setup book test accept serve pdf lab bench seeds choices environments mutants lock clean
 
 help:  ## this list
 	@sed -n 's/^\([a-z]*\):.*## /  make \1\t/p' $(MAKEFILE_LIST) | expand -t 18
@@ -34,6 +34,21 @@ lab: setup  ## open the chapters in JupyterLab, which is fetched the first time
 
 bench: setup  ## time astrocytes against Brian 2, in its own environment: minutes
 	@$(PY) tests/peers/bench.py
+
+seeds: setup  ## every claim with twenty seeds that are new, drawn from the date: an hour
+	@$(TRIPARTITE) fetch
+	@$(PY) -m companion.seeds --workers 2
+
+choices: setup  ## every chapter with the choices that were not taken: half an hour
+	@$(TRIPARTITE) fetch
+	@$(PY) -m companion.choices --workers 2
+
+environments: setup  ## figures under other threads, locales, packages: half an hour
+	@$(TRIPARTITE) fetch
+	@$(PY) -m companion.environments --workers 2
+
+mutants: setup  ## break the module's equations, one by one: minutes
+	@$(PY) tests/mutants.py --workers 2
 
 lock: setup  ## resolve pyproject.toml anew into requirements.lock and environment.yml
 	@$(PY) -m companion.lock

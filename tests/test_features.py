@@ -4,6 +4,7 @@ import math
 
 import numpy as np
 import pytest
+from scipy import stats
 
 from tripartite import features
 
@@ -71,9 +72,13 @@ def test_orthogonal_directions_are_orthogonal_within_groups_and_normal_alone():
     group = omega[D : 2 * D]
     off_diagonal = group @ group.T - np.diag(np.sum(group**2, axis=1))
     assert np.abs(off_diagonal).max() < 1e-12
-    lengths = np.sum(omega**2, axis=1)
-    # chi-square with D degrees: mean D, variance 2D
-    assert abs(lengths.mean() - D) < 4 * math.sqrt(2 * D / len(omega))
+    # as for independent normal numbers; a draw misses this level once in ten thousand
+    assert stats.kstest(np.sum(omega**2, axis=1), stats.chi2(D).cdf).pvalue > 1e-4
+
+
+def test_phases_cover_the_whole_circle():
+    phases = features.sample("cosine", 1000, D, seed=0).phases
+    assert stats.kstest(phases, stats.uniform(0, 2 * math.pi).cdf).pvalue > 1e-4
 
 
 def test_haar_rotations_have_no_preferred_direction():

@@ -88,6 +88,7 @@ def test_chapters_are_executed_again_only_when_stale(accepted):
     ("name", "old", "new"),
     [
         ("code/tripartite/attention.py", '"""Softmax', '"""Scaled softmax'),
+        ("code/tripartite/checks.py", '"""', '"""All '),  # imported by what chapters import
         ("code/companion/companion.mplstyle", "font.size: 10", "font.size: 11"),
         ("data/gain.txt", "1.0", "1.5"),
         ("requirements.lock", "numpy==", "numpy== "),
@@ -108,7 +109,7 @@ def test_a_new_reference_makes_a_chapter_stale(accepted, monkeypatch):
     assert state(accepted, monkeypatch) != before
 
 
-def test_a_warning_fails_every_build_until_it_is_mended(accepted):
+def test_a_warning_or_an_unchecked_claim_fails_every_build_until_it_is_mended(accepted):
     for name in ("_ext", "_static", "_extra", "references.bib"):
         copy = shutil.copytree if (ROOT / "book" / name).is_dir() else shutil.copy
         copy(ROOT / "book" / name, accepted.root / "book" / name)
@@ -117,13 +118,23 @@ def test_a_warning_fails_every_build_until_it_is_mended(accepted):
         "format: jb-book\nroot: book/index\nchapters:\n- file: book/01-tiny\n"
     )
     index = accepted.root / "book/index.md"
-    index.write_text("# Title\nSee {doc}`nowhere`.\n")
+    ledger = "```{ledger} claims\n```\n"
+    (accepted.root / "book/claims.md").write_text("# Claims\n| C1 | x | shown |\n")
+    index.write_text(f"# Title\nSee {{doc}}`nowhere`.\n{ledger}")
     for _ in range(2):
         result = accepted.tripartite("site")
         assert result.returncode == 1 and "WARNING: unknown document" in result.stderr
         assert "Traceback" not in result.stderr
-    index.write_text("# Title\nSee {doc}`01-tiny`.\n")
+    index.write_text(f"# Title\nSee {{doc}}`01-tiny`.\n{ledger}")
     assert accepted.tripartite("site").returncode == 0
+    # a claim that nothing has checked, and one that the table only says is shown
+    notebook = nbformat.read(accepted.notebook, 4)
+    (cell,) = (cell for cell in notebook.cells if cell.source.startswith("claim("))
+    cell.outputs = []
+    nbformat.write(notebook, accepted.notebook)
+    result = accepted.tripartite("site")
+    assert result.returncode == 1 and "a claim is not checked" in result.stderr
+    assert "claims.md says that C1 is shown, and no chapter checks it" in result.stderr
 
 
 def test_a_change_in_the_code_shows_in_the_comparison(accepted):

@@ -12,6 +12,10 @@ import pytest
 import yaml
 from bs4 import BeautifulSoup
 
+from companion.chapters import chapters
+from companion.claims import recorded
+from companion.paths import DATA
+
 ROOT = Path(__file__).resolve().parent.parent
 DESK, PHONE = {"width": 1440, "height": 900}, {"width": 390, "height": 844}
 # Each theme is opened at one size and then resized to the other: both sizes are loaded, both themes see both.
@@ -29,6 +33,9 @@ def toc_pages(node):
 
 
 PAGES = toc_pages(yaml.safe_load((ROOT / "_toc.yml").read_text(encoding="utf-8")))
+FIGURES = {name: chapter for chapter in chapters() for name in chapter.figures()}
+# in the browser a few: one with mathematics, one with a colour map, one with many parameters
+FIGURE_PAGES = [f"figures/{name}/index" for name in ("normaliser-language", "head-atlas", "terminal-burst")]
 
 
 # --- what the tests look at -----------------------------------------------------------------------
@@ -139,7 +146,7 @@ TEXT = ", ".join(f".bd-article {part}" for part in (
 
 
 @pytest.mark.parametrize("theme", SIZES)
-@pytest.mark.parametrize("page", PAGES)
+@pytest.mark.parametrize("page", PAGES + FIGURE_PAGES)
 def test_page(site, contexts, origin, page, theme):
     assert (site / f"{page}.html").is_file(), f"{page} is in _toc.yml but was not built"
     first, second = SIZES[theme]
@@ -272,7 +279,35 @@ def test_links_and_anchors_resolve(site, documents):
 def test_pages_are_the_table_of_contents(site, documents):
     generated = {"index", "genindex", "search", "py-modindex"}
     built = {path.relative_to(site).with_suffix("").as_posix() for path in documents}
-    assert built - generated == set(PAGES)
+    of_figures = {f"figures/{name}/index" for name in FIGURES}
+    assert built - generated == set(PAGES) | of_figures
+
+
+def test_every_figure_has_a_page_with_all_that_makes_it_again(site, documents):
+    for name, chapter in FIGURES.items():
+        page = site / "figures" / name / "index.html"
+        article = documents[page].find(class_="figure-page")
+        text = article.get_text()
+        (data,) = (DATA / "reference").glob(f"{name}.*")
+        assert (page.parent / data.name).read_bytes() == data.read_bytes()
+        picture = article.find("img")
+        assert picture["alt"] == chapter.figures()[name]["alt"]
+        assert "<svg" in (page.parent / picture["src"]).read_text(encoding="utf-8")
+        assert f"tripartite figure {name} -o {name}.pdf" in text
+        assert all(f"{p} = " in text for p in chapter.parameters())
+        assert f"Figure {name}, chapter {chapter.slug}" in text and "10.1073/pnas" in text
+        downloads = {link["href"] for link in article.select(".figure-links a")}
+        assert downloads == {data.name, f"{name}.svg"}
+
+
+def test_ledgers_list_every_figure_and_every_claim(site, documents):
+    gallery = documents[site / "book" / "figures.html"]
+    linked = [urlsplit(a["href"]).path.split("/")[-2] for a in gallery.select(".gallery > a")]
+    assert sorted(linked) == sorted(FIGURES)
+    ledger = documents[site / "book" / "claims.html"]
+    checks = {a["href"] for a in ledger.select(".ledger-notes a")}
+    claims = [f"{c.slug}.html#cell-{cell}" for c in chapters() for cell in recorded(c.read())]
+    assert len(claims) > 60 and checks.issuperset(claims)
 
 
 def test_circuit_is_as_its_script_draws_it():

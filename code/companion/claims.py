@@ -73,8 +73,8 @@ def claim(
     values = np.atleast_1d(np.asarray(observed, dtype=float)).ravel()
     if values.size == 0:
         raise ValueError("observed: must hold at least one number")
-    margins = _margins(values, bound)
-    worst = int(np.argmin(np.where(np.isnan(margins), -np.inf, margins)))
+    distances = margins(values, bound)
+    worst = int(np.argmin(np.where(np.isnan(distances), -np.inf, distances)))
     result = Claim(
         paper_claim,
         statement,
@@ -82,19 +82,35 @@ def claim(
         bound,
         int(values.size),
         figure,
-        bool(margins[worst] > 0),
+        bool(distances[worst] > 0),
     )
     if not result.holds and os.environ.get("TRIPARTITE_CLAIMS") != "report":
         raise ClaimError(f"{paper_claim}: {result.sentence()}")
     return result
 
 
-def _margins(values: np.ndarray, bound: str) -> np.ndarray:
-    """Distance of every value to the bound, positive inside."""
+def recorded(notebook) -> dict[str, dict]:
+    """The claims that an executed notebook checked, by the id of the cell."""
+    return {
+        cell.id: dict(output["metadata"]["tripartite"]["claim"])
+        for cell in notebook.cells
+        for output in cell.get("outputs", [])
+        if "claim" in output.get("metadata", {}).get("tripartite", {})
+    }
+
+
+def limits(bound: str) -> tuple[float, float]:
+    """The lowest and highest value that a bound allows; ValueError on one that does not read."""
     match = _BOUND.fullmatch(bound.strip())
     if match is None:
         raise ValueError(f'bound = {bound!r}: must read like "< 0.05", "> 2" or "0.9 .. 1.1"')
     if match["sign"]:
         limit = float(match["limit"])
-        return limit - values if match["sign"] == "<" else values - limit
-    return np.minimum(values - float(match["low"]), float(match["high"]) - values)
+        return (-np.inf, limit) if match["sign"] == "<" else (limit, np.inf)
+    return float(match["low"]), float(match["high"])
+
+
+def margins(values: np.ndarray, bound: str) -> np.ndarray:
+    """Distance of every value to the bound, positive inside; NaN for NaN."""
+    low, high = limits(bound)
+    return np.fmin(values - low, high - values)  # of infinite values one side is NaN

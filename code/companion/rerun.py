@@ -1,0 +1,93 @@
+"""Run a chapter in a process of its own, under any settings, and keep what it found."""
+
+from __future__ import annotations
+
+import json
+import math
+import os
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Iterable, Iterator
+from concurrent.futures import ThreadPoolExecutor, as_completed
+from pathlib import Path
+
+import nbformat
+
+from .chapters import Value
+from .claims import recorded
+from .compare import compare
+from .files import write_bytes
+from .paths import DATA, ROOT
+
+RESULTS = DATA / "results"
+
+
+def rerun(
+    slug: str,
+    values: dict[str, Value],
+    kept: Path,
+    *,
+    python: str = sys.executable,
+    root: Path = ROOT,
+    environment: dict[str, str] | None = None,
+    prefix: Iterable[str] = (),
+) -> dict:
+    """Claims by their cell, deviation and tolerance of each figure, seconds; or the error that stopped the run.
+
+    kept: JSON file with the result, which is read where it is there: an interrupted job resumes.
+    python, root, environment: interpreter, checkout and variables of the run; prefix: words before
+    its command.
+    """
+    if kept.exists():
+        return json.loads(kept.read_text(encoding="utf-8"))
+    command = [*prefix, python, "-m", "companion.cli", "run", slug]
+    command += [word for name, value in values.items() for word in ("-p", f"{name}={value}")]
+    settings = os.environ | {"PYTHONPATH": str(root / "code"), "TRIPARTITE_PICTURES": "none"}
+    settings |= environment or {}
+    start = time.monotonic()
+    for _ in range(2):  # a busy machine may not start a kernel in time
+        with tempfile.TemporaryDirectory() as temporary:
+            os.chmod(temporary, 0o777)  # a run may have another user
+            folder = Path(temporary) / "run"
+            done = subprocess.run(
+                [*command, "-o", str(folder)], env=settings, cwd=root, capture_output=True, text=True
+            )
+            found = _read(folder / "chapter.ipynb")
+        result = {"parameters": values, "seconds": round(time.monotonic() - start, 1)}
+        if found:
+            write_bytes(kept, json.dumps(result | found).encode())
+            return result | found
+    return result | {"error": (done.stderr.strip().splitlines() or ["no message"])[-1]}
+
+
+def _read(path: Path) -> dict:
+    if not path.exists():
+        return {}
+    notebook = nbformat.read(path, 4)
+    compared = compare(notebook, notebook)
+    figures = {
+        name: (max(d.values()) if d else math.inf, compared.tolerances[name])
+        for name, d in compared.figures.items()
+    }
+    return {"claims": recorded(notebook), "figures": figures}
+
+
+def together(jobs: dict, workers: int, say) -> Iterator[tuple[object, dict]]:
+    """Results of calls by name as they end, some at a time; say: gets a line for each."""
+    with ThreadPoolExecutor(workers) as pool:
+        futures = {pool.submit(job): name for name, job in jobs.items()}
+        for n, future in enumerate(as_completed(futures), 1):
+            name, result = futures[future], future.result()
+            failed = [c for c in result.get("claims", {}).values() if not c["holds"]]
+            verdict = result.get("error") or f"{len(failed)} claims fail"
+            say(f"{n}/{len(jobs)} {name}: {result['seconds']:.0f} s, {verdict}")
+            yield name, result
+
+
+def report(name: str, content: dict) -> Path:
+    """Write a result that the book shows, data/results/NAME.json."""
+    path = RESULTS / f"{name}.json"
+    write_bytes(path, (json.dumps(content, indent=1) + "\n").encode())
+    return path

@@ -1,0 +1,84 @@
+"""Does every claim hold for seeds that nobody has tried? Twenty new ones, drawn from the date."""
+
+from __future__ import annotations
+
+import argparse
+import datetime
+import json
+import random
+from functools import partial
+
+from .chapters import Chapter, chapters
+from .passport import commit
+from .paths import BUILD
+from .rerun import RESULTS, report, rerun, together
+
+LOW, HIGH = 1_000, 999_000  # below are seeds that whoever writes a chapter tries
+APART = 100  # a chapter may count on from its seed
+
+
+def draw(date: str, used: dict[str, list[int]], n: int = 20) -> list[int]:
+    """n seeds that follow from the date, none near one that was drawn on an earlier date."""
+    taken = [seed for day, seeds in used.items() if day < date for seed in seeds]
+    stream, seeds = random.Random(f"seeds of {date}"), []
+    while len(seeds) < n:
+        seed = stream.randint(LOW, HIGH)
+        if all(abs(seed - other) >= APART for other in taken + seeds):
+            seeds.append(seed)
+    return seeds
+
+
+def stochastic() -> list[Chapter]:
+    return [chapter for chapter in chapters() if "seed" in chapter.parameters()]
+
+
+def gather(runs: dict[int, dict]) -> dict:
+    """One chapter's runs by seed: each claim with what every seed observed, and errors."""
+    claims: dict[str, dict] = {}
+    for seed, run in runs.items():
+        for cell, claim in run.get("claims", {}).items():
+            words = {k: claim[k] for k in ("paper_claim", "statement", "bound", "figure")}
+            known = claims.setdefault(cell, words | {"observed": {}, "fails": []})
+            known["observed"][str(seed)] = claim["observed"]
+            known["fails"] += [] if claim["holds"] else [seed]
+    errors = {str(seed): run["error"] for seed, run in runs.items() if "error" in run}
+    seconds = sum(run["seconds"] for run in runs.values())
+    return {"runs": len(runs), "seconds": round(seconds), "errors": errors, "claims": claims}
+
+
+def main() -> None:
+    options = argparse.ArgumentParser(description=__doc__)
+    options.add_argument("--date", default=datetime.date.today().isoformat())
+    options.add_argument("--workers", type=int, default=1)
+    given = options.parse_args()
+    datetime.date.fromisoformat(given.date)
+    path = RESULTS / "seeds.json"
+    used = json.loads(path.read_text())["drawn"] if path.exists() else {}
+    seeds = draw(given.date, used)
+    folder = BUILD / "seeds" / given.date
+    jobs = {
+        (chapter.slug, seed): partial(
+            rerun, chapter.slug, {"seed": seed}, folder / chapter.slug / f"{seed}.json"
+        )
+        for seed in seeds
+        for chapter in stochastic()
+    }
+    runs = dict(together(jobs, given.workers, lambda line: print(line, flush=True)))
+    found = {
+        chapter.slug: gather({seed: runs[chapter.slug, seed] for seed in seeds})
+        for chapter in stochastic()
+    }
+    drawn = used | {given.date: seeds}
+    report("seeds", {"date": given.date, "commit": commit(), "drawn": drawn, "chapters": found})
+    broken = [
+        f"{slug}: {claim['statement']}: fails for seeds {claim['fails']}"
+        for slug, chapter in found.items()
+        for claim in chapter["claims"].values()
+        if claim["fails"]
+    ]
+    broken += [f"{slug}: {chapter['errors']}" for slug, chapter in found.items() if chapter["errors"]]
+    raise SystemExit("\n".join(broken) or None)
+
+
+if __name__ == "__main__":
+    main()

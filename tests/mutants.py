@@ -1,0 +1,309 @@
+"""Break the equations of the module on purpose, one at a time: a named test must notice each.
+
+`make mutants` writes what happened to data/results/mutants.json, which the book shows. General
+tools (mutmut, cosmic-ray) change operators and constants one by one: thousands of mutants of this
+module, most of them in checks and messages, and none that drops a term or sums over the wrong
+axis. Here every mutant is a mistake that someone could make in an equation of the book.
+"""
+
+from __future__ import annotations
+
+import argparse
+import os
+import shutil
+import subprocess
+import sys
+import tempfile
+import time
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from queue import SimpleQueue
+from typing import NamedTuple
+
+from companion.passport import commit
+from companion.paths import ROOT
+from companion.rerun import report
+
+
+class Mutant(NamedTuple):
+    """old becomes new in code/tripartite/MODULE.py; kind and chapter say what and where it is."""
+
+    module: str
+    kind: str  # sign | dropped term | time | axis | normalisation | constant
+    chapter: int
+    mistake: str
+    old: str
+    new: str
+    test: str  # file::name, without test_
+
+
+MUTANTS = [
+    # attention
+    Mutant("attention", "normalisation", 1, "softmax without the normaliser of the shifted scores",
+           "return top + xp.log(xp.sum(xp.exp(s - top), axis=-1, keepdims=True))", "return top",
+           "attention::softmax_attention_is_scipys_softmax_of_the_scores"),
+    Mutant("attention", "axis", 1, "the normaliser sums over queries instead of keys",
+           "xp.log(xp.sum(xp.exp(s - top), axis=-1, keepdims=True))",
+           "xp.log(xp.sum(xp.exp(s - top), axis=-2, keepdims=True))",
+           "attention::softmax_attention_is_scipys_softmax_of_the_scores"),
+    Mutant("attention", "sign", 1, "keys repel queries", "s = xp.matmul(queries, xp.matrix_transpose(keys))",
+           "s = -xp.matmul(queries, xp.matrix_transpose(keys))",
+           "attention::softmax_attention_is_scipys_softmax_of_the_scores"),
+    Mutant("attention", "time", 3, "a causal token does not see itself",
+           "xp.tril(xp.ones(s.shape[-2:], dtype=xp.bool))", "xp.tril(xp.ones(s.shape[-2:], dtype=xp.bool), k=-1)",
+           "attention::softmax_attention_is_scipys_softmax_of_the_scores"),
+    Mutant("attention", "time", 3, "a causal token sees the next one",
+           "xp.tril(xp.ones(s.shape[-2:], dtype=xp.bool))", "xp.tril(xp.ones(s.shape[-2:], dtype=xp.bool), k=1)",
+           "attention::causal_token_ignores_the_future"),
+    Mutant("attention", "normalisation", 2, "kernel attention is not divided by the sum of the kernel",
+           "xp.matmul(kernel, values) / xp.sum(kernel, axis=-1, keepdims=True)", "xp.matmul(kernel, values)",
+           "attention::kernel_attention_with_the_exponential_kernel_is_softmax_attention"),
+    Mutant("attention", "axis", 2, "kernel attention divides by the sum over queries",
+           "/ xp.sum(kernel, axis=-1, keepdims=True)", "/ xp.sum(kernel, axis=-2)[..., :, None]",
+           "attention::kernel_attention_with_the_exponential_kernel_is_softmax_attention"),
+    # features
+    Mutant("features", "sign", 2, "the positive curve grows with the norm of the token",
+           "return Activity(drive - half_square, 1.0)", "return Activity(drive + half_square, 1.0)",
+           "features::tuning_curves_follow_their_definitions"),
+    Mutant("features", "dropped term", 2, "the positive curve without |x|^2/2",
+           "return Activity(drive - half_square, 1.0)", "return Activity(drive, 1.0)",
+           "features::tuning_curves_follow_their_definitions"),
+    Mutant("features", "normalisation", 2, "|x|^2 in place of |x|^2/2", "half_square = 0.5 * xp.sum(x * x, axis=-1, keepdims=True)\n        log_scale",
+           "half_square = xp.sum(x * x, axis=-1, keepdims=True)\n        log_scale",
+           "features::inner_products_are_unbiased_with_the_variance_that_theory_gives"),
+    Mutant("features", "normalisation", 2, "features divided by m, not by its root",
+           "log_scale - 0.5 * math.log(self.n_neurons)", "log_scale - math.log(self.n_neurons)",
+           "features::inner_products_are_unbiased_with_the_variance_that_theory_gives"),
+    Mutant("features", "normalisation", 2, "cosine tuning without the factor sqrt(2)",
+           "math.sqrt(2.0) * xp.cos(drive + phase)", "xp.cos(drive + phase)",
+           "features::inner_products_are_unbiased_with_the_variance_that_theory_gives"),
+    Mutant("features", "dropped term", 2, "cosine tuning without its phase",
+           "xp.cos(drive + phase)", "xp.cos(drive + 0.0 * phase)", "features::tuning_curves_follow_their_definitions"),
+    Mutant("features", "constant", 2, "phases over half the circle only",
+           "for_phases.uniform(0.0, 2.0 * math.pi, n_neurons)", "for_phases.uniform(0.0, math.pi, n_neurons)",
+           "features::phases_cover_the_whole_circle"),
+    Mutant("features", "dropped term", 2, "the first-order curve without its constant",
+           "1.0 + drive - half_square", "drive - half_square", "features::tuning_curves_follow_their_definitions"),
+    Mutant("features", "sign", 2, "the clipped curve saturates from below",
+           "xp.clip(drive, None, math.log(ceiling))", "xp.clip(drive, math.log(ceiling), None)",
+           "features::tuning_curves_follow_their_definitions"),
+    Mutant("features", "normalisation", 2, "orthogonal directions all of one length",
+           "lengths = np.sqrt(rng.chisquare(d_key, n_neurons))", "lengths = np.full(n_neurons, np.sqrt(d_key))",
+           "features::orthogonal_directions_are_orthogonal_within_groups_and_normal_alone"),
+    Mutant("features", "sign", 2, "rotations keep the signs of the factorisation (not uniform)",
+           "rotation *= np.sign(np.diagonal(triangle, axis1=-2, axis2=-1))[:, None, :]", "pass",
+           "features::haar_rotations_have_no_preferred_direction"),
+    Mutant("features", "axis", 3, "the exact features are whitened by the transposed factor",
+           "xp.matmul(bumps, xp.matrix_transpose(self.whitening))", "xp.matmul(bumps, self.whitening)",
+           "features::finite_set_is_the_exponential_kernel_on_its_points"),
+    # network
+    Mutant("network", "normalisation", 3, "the astrocyte does not divide", "return self.drive / self.pooled[..., None]",
+           "return self.drive", "network::network_is_kernel_attention_for_every_tuning_curve"),
+    Mutant("network", "sign", 3, "Hebbian weights are weakened by coincidence", "+ xp.matmul(xp.matrix_transpose(values), hidden)",
+           "- xp.matmul(xp.matrix_transpose(values), hidden)", "network::memory_holds_the_papers_weights"),
+    Mutant("network", "dropped term", 3, "H is overwritten by the last tokens", "memory.hebbian * keep[..., None, :] + xp.matmul",
+           "xp.matmul", "network::writing_in_pieces_is_writing_at_once"),
+    Mutant("network", "dropped term", 3, "g is overwritten by the last tokens", "memory.astrocytic * keep + xp.sum(hidden, axis=-2)",
+           "xp.sum(hidden, axis=-2)", "network::writing_in_pieces_is_writing_at_once"),
+    Mutant("network", "normalisation", 3, "g is the mean over tokens, not the sum", "xp.sum(hidden, axis=-2)", "xp.mean(hidden, axis=-2)",
+           "network::memory_holds_the_papers_weights"),
+    Mutant("network", "dropped term", 3, "old weights are not brought to the new scale", "keep = xp.exp(memory.log_scale - top)",
+           "keep = xp.ones_like(top)", "network::writing_in_pieces_is_writing_at_once"),
+    Mutant("network", "dropped term", 3, "the response forgets its scale", "return xp.where(sound, log + self.log_scale, xp.nan)",
+           "return xp.where(sound, log, xp.nan)", "network::network_is_softmax_attention_where_the_kernel_is_exact"),
+    Mutant("network", "dropped term", 3, "only the last block of neurons reaches the astrocyte", "a.pooled * of_a + b.pooled * of_b",
+           "b.pooled * of_b", "network::network_is_kernel_attention_for_every_tuning_curve"),
+    Mutant("network", "sign", 3, "blocks are pooled with inverted scales", "xp.exp(a.log_scale - top), xp.exp(b.log_scale - top)",
+           "xp.exp(top - a.log_scale), xp.exp(top - b.log_scale)", "network::blocks_pool_however_far_their_scales_lie_apart"),
+    Mutant("network", "time", 3, "a causal token is read before it is written",
+           "memory = _write(memory, keys[..., now, :], values[..., now, :])\n        steps.append(_read(memory, queries[..., now, :]))",
+           "steps.append(_read(memory if t else _write(memory, keys[..., now, :], values[..., now, :]), queries[..., now, :]))\n        memory = _write(memory, keys[..., now, :], values[..., now, :])",
+           "network::network_is_kernel_attention_for_every_tuning_curve"),
+    Mutant("network", "time", 3, "the last block of neurons is left out", "range(0, phi.size, block)", "range(0, phi.size - 1, block)",
+           "network::network_is_kernel_attention_for_any_sizes"),
+    # encoder
+    Mutant("encoder", "normalisation", 1, "queries and keys are divided by d^(1/2) each", "scale = queries.shape[-1] ** 0.25",
+           "scale = queries.shape[-1] ** 0.5", "encoder::scaled_score_is_q_dot_k_over_root_d"),
+    Mutant("encoder", "dropped term", 1, "no skip connection around attention", "x = x + block.out(merge_heads(attended))",
+           "x = block.out(merge_heads(attended))", "encoder::block_equals_loops"),
+    Mutant("encoder", "dropped term", 1, "no skip connection around the MLP", "x = x + block.down(wiring.activation(block.up(mlp_in)))",
+           "x = block.down(wiring.activation(block.up(mlp_in)))", "encoder::block_equals_loops"),
+    Mutant("encoder", "dropped term", 1, "layer norm does not centre", "x = x - x.mean(axis=-1, keepdims=True)", "pass",
+           "encoder::block_equals_loops"),
+    Mutant("encoder", "axis", 1, "layer norm over tokens instead of features", "variance = np.mean(x * x, axis=-1, keepdims=True)",
+           "variance = np.mean(x * x, axis=-2, keepdims=True)", "encoder::block_equals_loops"),
+    Mutant("encoder", "normalisation", 1, "layer norm without epsilon", "np.sqrt(variance + eps)", "np.sqrt(variance)",
+           "encoder::block_equals_loops"),
+    Mutant("encoder", "axis", 1, "heads are interleaved columns, not runs of columns", "x.reshape(*x.shape[:-1], n_heads, -1), -3, -2)",
+           "np.swapaxes(x.reshape(*x.shape[:-1], -1, n_heads), -1, -2), -3, -2)",
+           "encoder::split_and_merge_are_inverse_and_a_head_is_a_run_of_columns"),
+    Mutant("encoder", "constant", 1, "GELU of x, not of x/sqrt(2)", "erf(x / math.sqrt(2))", "erf(x)", "encoder::gelu_at_known_points"),
+    Mutant("encoder", "time", 1, "heads are read from the outputs of the layers", "zip(blocks, states[:-1], strict=True)",
+           "zip(blocks, states[1:], strict=True)", "encoder::heads_are_what_attention_receives"),
+    Mutant("language", "time", 1, "positions are counted from one", "table.positions[:n_tokens]", "table.positions[1 : n_tokens + 1]",
+           "pretrained::position_and_segment_enter_the_embedding"),
+    # synapse
+    Mutant("synapse", "sign", 5, "facilitation grows between spikes", "state.u * math.exp(-p.Omega_f * dt)", "state.u * math.exp(p.Omega_f * dt)",
+           "synapse::relaxation_solves_the_differential_equations"),
+    Mutant("synapse", "dropped term", 5, "vesicles do not recover", "1 - (1 - state.x) * math.exp(-p.Omega_d * dt)", "state.x + 0.0 * dt",
+           "synapse::relaxation_solves_the_differential_equations"),
+    Mutant("synapse", "dropped term", 5, "utilisation does not saturate", "release_probability(state.Gamma, p) * (1 - state.u)",
+           "release_probability(state.Gamma, p)", "synapse::a_spike_acts_in_the_published_order"),
+    Mutant("synapse", "time", 5, "a spike releases with the utilisation from before it", "released = u * state.x", "released = state.u * state.x",
+           "synapse::a_spike_acts_in_the_published_order"),
+    Mutant("synapse", "sign", 5, "release adds vesicles", "Terminal(u, state.x - released, Y, state.Gamma)", "Terminal(u, state.x + released, Y, state.Gamma)",
+           "synapse::a_spike_acts_in_the_published_order"),
+    Mutant("synapse", "sign", 5, "bound receptors raise where they should lower release", "(1 - Gamma) * p.U_0 + p.alpha * Gamma", "(1 + Gamma) * p.U_0 - p.alpha * Gamma",
+           "synapse::receptors_change_release_towards_alpha"),
+    Mutant("synapse", "dropped term", 5, "receptors never unbind", "rate = p.O_G * G + p.Omega_G", "rate = p.O_G * G + 1e-12",
+           "synapse::relaxation_solves_the_differential_equations"),
+    Mutant("synapse", "normalisation", 5, "the cleft is as small as a vesicle", "Y = state.Y + p.rho_c * p.Y_T * released", "Y = state.Y + p.Y_T * released",
+           "synapse::a_spike_acts_in_the_published_order"),
+    Mutant("synapse", "time", 5, "a sample at a spike's time follows it", 'side="left"', 'side="right"', "synapse::a_sample_at_a_spike_precedes_it"),
+    Mutant("synapse", "dropped term", 5, "the stationary response forgets what is left of utilisation", "u = U / (1 - (1 - U) * np.exp(-p.Omega_f / rate))", "u = U + 0.0 * rate",
+           "synapse::long_regular_trains_end_in_the_stationary_response"),
+    Mutant("synapse", "normalisation", 5, "mean transmitter without clearance", "released * rate / p.Omega_c", "released * rate",
+           "synapse::mean_transmitter_is_that_of_a_long_train"),
+    # astrocyte
+    Mutant("astrocyte", "constant", 6, "two instead of three channel subunits", "(activated * activated * activated)", "(activated * activated)",
+           "astrocyte::rates_are_the_published_equations"),
+    Mutant("astrocyte", "dropped term", 6, "no leak out of the store", "(activated * activated * activated) + p.Omega_L) * stored", "(activated * activated * activated)) * stored",
+           "astrocyte::rates_are_the_published_equations"),
+    Mutant("astrocyte", "normalisation", 6, "the store has the volume of the cytosol", "stored = p.C_T - (1 + p.rho_A) * C\n    dC = ", "stored = p.C_T - 2 * C\n    dC = ",
+           "astrocyte::rates_are_the_published_equations"),
+    Mutant("astrocyte", "sign", 6, "SERCA pumps calcium out of the store", "dC = dC - p.O_P", "dC = dC + p.O_P",
+           "astrocyte::rates_are_the_published_equations"),
+    Mutant("astrocyte", "sign", 6, "calcium opens the gate", "dh = p.O_2 * (Q_2 - (Q_2 + C) * h)", "dh = p.O_2 * (Q_2 - (Q_2 - C) * h)",
+           "astrocyte::rates_are_the_published_equations"),
+    Mutant("astrocyte", "dropped term", 6, "no degradation by IP-5P", "(I + p.K_3K)) - p.Omega_5P * I\n", "(I + p.K_3K))\n",
+           "astrocyte::rates_are_the_published_equations"),
+    Mutant("astrocyte", "constant", 6, "degradation by IP3-3K with calcium squared", "C4 = C2 * C2", "C4 = C2",
+           "astrocyte::rates_are_the_published_equations"),
+    Mutant("astrocyte", "dropped term", 6, "PKC does not lower the affinity of receptors", "inactivation = p.Omega_N * (1 + p.zeta * C / (C + p.K_KC))\n    return", "inactivation = p.Omega_N\n    return",
+           "astrocyte::rates_are_the_published_equations"),
+    Mutant("astrocyte", "dropped term", 6, "receptors do not saturate", "p.O_N * Y * (1 - Gamma)", "p.O_N * Y", "astrocyte::rates_are_the_published_equations"),
+    Mutant("astrocyte", "sign", 6, "the pipette pushes where it should pull", "dI - p.F_ex * threshold_flow", "dI + p.F_ex * threshold_flow",
+           "astrocyte::rates_are_the_published_equations"),
+    Mutant("astrocyte", "sign", 6, "one entry of the Jacobian", "J[..., 3, 2] = -p.O_2 * h", "J[..., 3, 2] = p.O_2 * h", "astrocyte::jacobian_matches_finite_differences"),
+    Mutant("astrocyte", "dropped term", 6, "the calcium nullcline without the leak", "(p.C_T - (1 + p.rho_A) * C) - p.Omega_L\n", "(p.C_T - (1 + p.rho_A) * C)\n",
+           "astrocyte::equilibria_are_at_rest"),
+    Mutant("astrocyte", "sign", 7, "gap junctions carry IP3 uphill", "flow = p.F * threshold_flow(I[a] - I[b], p)", "flow = p.F * threshold_flow(I[b] - I[a], p)",
+           "astrocyte::coupling_is_the_published_sum_over_neighbours"),
+    Mutant("astrocyte", "dropped term", 7, "IP3 leaves a cell and reaches none", "np.bincount(b, flow, len(I)) - np.bincount(a, flow, len(I))", "-np.bincount(a, flow, len(I))",
+           "astrocyte::gap_junctions_conserve_IP3"),
+    Mutant("astrocyte", "dropped term", 6, "noise of the gate without Milstein's correction", "(dW + 0.5 * slope * (dW**2 - (0.0 if stratonovich else dt)))", "dW",
+           "astrocyte::gate_noise_converges_strongly_with_order_one"),
+    Mutant("astrocyte", "normalisation", 6, "noise grows with the step, not with its root", "dW = np.sqrt(dt) * normal", "dW = dt * normal",
+           "astrocyte::gate_noise_converges_strongly_with_order_one"),
+    Mutant("astrocyte", "time", 7, "a cell releases for as long as calcium is high", "released = above & ~store.above", "released = above",
+           "astrocyte::a_cell_releases_once_for_each_excursion"),
+    Mutant("astrocyte", "dropped term", 7, "releases do not add up outside the cell", "G = store.G + np.where", "G = np.where",
+           "astrocyte::a_cell_releases_once_for_each_excursion"),
+    Mutant("astrocyte", "sign", 7, "the store loses what it keeps", "(1 - g.U_A) * store.x, store.x)", "g.U_A * store.x, store.x)",
+           "astrocyte::a_cell_releases_once_for_each_excursion"),
+    Mutant("astrocyte", "time", 6, "a sample follows its step", "_at(Y, k * dt, cells)", "_at(Y, (k + 1) * dt, cells)", "astrocyte::input_may_be_a_function_of_time"),
+    Mutant("rungekutta", "constant", 6, "the middle slopes of Runge-Kutta count once", "(1 / 6, 1 / 3, 1 / 3, 1 / 6)", "(1 / 4, 1 / 4, 1 / 4, 1 / 4)",
+           "rungekutta::error_falls_with_the_order_of_the_table"),
+    # circuit
+    Mutant("circuit", "normalisation", 7, "an astrocyte sums where it should average", 'if circuit.pooling == "mean":', 'if circuit.pooling == "none":',
+           "circuit::pooling_sums_or_averages_over_a_territory"),
+    Mutant("circuit", "axis", 7, "gliotransmitter goes back to the wrong side of the pairs", "np.bincount(terminal, G[cell], circuit.n_synapses)", "np.bincount(cell, G[cell], circuit.n_synapses)",
+           "circuit::equal_terminals_on_one_astrocyte_stay_equal_and_a_silent_one_is_modulated"),
+    Mutant("circuit", "time", 7, "a release is labelled with the end of its step", "releases.append((k * dt_cell, np.flatnonzero(crossed)))", "releases.append(((k + 1) * dt_cell, np.flatnonzero(crossed)))",
+           "circuit::a_release_carries_the_label_of_the_step_in_which_calcium_crossed"),
+    Mutant("circuit", "normalisation", 8, "the mean over a step is that at its start", "Y = received / cell_every * _mean(circuit.synapse.Omega_c * dt)", "Y = received / cell_every",
+           "circuit::both_ways_to_hold_converge_to_the_continuous_circuit"),
+    # dynamics
+    Mutant("dynamics", "sign", 9, "the gain grows with the response", "r * (1.0 - P * p) / times.tau_p", "r * (1.0 + P * p) / times.tau_p", "dynamics::gain_relaxes_at_the_rate_p_over_tau_p"),
+    Mutant("dynamics", "dropped term", 9, "hidden neurons do not decay", "(now.hidden - h) / times.tau_h", "now.hidden / times.tau_h", "dynamics::whole_stream_agrees_with_scipy"),
+    Mutant("dynamics", "normalisation", 9, "writing is not divided by the presentation", "w, r = now.writing / times.T, now.reading", "w, r = now.writing, now.reading",
+           "dynamics::slow_tokens_write_what_the_network_writes"),
+    Mutant("dynamics", "dropped term", 9, "Hebbian weights do not leak", "h[..., None, :] - times.leak_H * H", "h[..., None, :]", "dynamics::leaks_weight_the_past_by_its_age"),
+    Mutant("dynamics", "axis", 9, "H is written with the roles of h and l exchanged in one factor", "(w * l)[..., None] * h[..., None, :]", "(w * l)[..., None] * h[..., None, ::-1]",
+           "dynamics::slow_tokens_write_what_the_network_writes"),
+    Mutant("dynamics", "dropped term", 9, "the exact solution forgets how h and l lag together", "tied_to_dh = lag_h * now.output + both * dl", "tied_to_dh = lag_h * now.output",
+           "dynamics::writing_follows_the_exact_solution_token_by_token"),
+    Mutant("dynamics", "time", 9, "tokens are held one step too long", "for _ in range(steps):\n            state = _runge", "for _ in range(steps + 1):\n            state = _runge",
+           "dynamics::writing_follows_the_exact_solution_token_by_token"),
+    Mutant("dynamics", "time", 9, "Runge-Kutta's third slope is taken at the start", "c = rates(_ahead(state, b, dt / 2), now, times)", "c = rates(_ahead(state, a, dt / 2), now, times)",
+           "dynamics::integrator_is_of_fourth_order"),
+    # vision
+    Mutant("vision", "axis", 10, "patches go column by column", "np.moveaxis(cut, (-5, -3, -1, -4, -2), (-5, -4, -3, -2, -1))", "np.moveaxis(cut, (-3, -5, -1, -4, -2), (-5, -4, -3, -2, -1))",
+           "vision::patches_go_row_by_row_after_the_class_token"),
+    Mutant("vision", "time", 10, "the class token gets a patch's position", "return np.concatenate([positions[:1], square])", "return np.concatenate([square, positions[:1]])",
+           "vision::cubic_weights"),
+]  # fmt: skip
+
+
+def copy(folder: Path) -> Path:
+    """What the tests read, in a folder where it may be broken."""
+    for name in ("code", "tests", "data", "book"):
+        ignored = shutil.ignore_patterns("__pycache__", "*.egg-info", "*.ipynb")
+        shutil.copytree(ROOT / name, folder / name, ignore=ignored)
+    for name in ("pyproject.toml", "requirements.lock"):
+        shutil.copy(ROOT / name, folder)
+    return folder
+
+
+def run(folder: Path, tests: list[str]) -> subprocess.CompletedProcess:
+    """Named tests on that copy, the first failure ends it."""
+    nodes = [f"tests/test_{name.replace('::', '.py::test_')}" for name in tests]
+    options = ["-x", "-q", "-p", "no:cacheprovider", "-p", "no:nbval", "-o", "addopts="]
+    return subprocess.run(
+        [sys.executable, "-m", "pytest", *options, *nodes],
+        cwd=folder,
+        env=os.environ | {"PYTHONPATH": str(folder / "code"), "PYTHONDONTWRITEBYTECODE": "1"},
+        capture_output=True,
+        text=True,
+    )
+
+
+def judge(folder: Path, mutant: Mutant) -> dict:
+    """Break the copy, run the named test, mend the copy; caught: the test failed."""
+    path = folder / "code" / "tripartite" / f"{mutant.module}.py"
+    sound = path.read_text(encoding="utf-8")
+    if sound.count(mutant.old) < 1:
+        raise SystemExit(f"{mutant.module}: {mutant.old!r} is not there any more")
+    start = time.monotonic()
+    try:
+        path.write_text(sound.replace(mutant.old, mutant.new, 1), encoding="utf-8")
+        done = run(folder, [mutant.test])
+    finally:
+        path.write_text(sound, encoding="utf-8")
+    if done.returncode not in (0, 1):
+        raise SystemExit(f"{mutant.test}: {done.stdout[-2000:]}{done.stderr[-2000:]}")
+    caught = done.returncode == 1
+    print(f"{'caught' if caught else 'SURVIVED':8} {mutant.module}: {mutant.mistake}", flush=True)
+    return mutant._asdict() | {"caught": caught, "seconds": round(time.monotonic() - start, 1)}
+
+
+def main() -> None:
+    options = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    options.add_argument("--workers", type=int, default=1)
+    workers = options.parse_args().workers
+    with tempfile.TemporaryDirectory() as temporary:
+        idle: SimpleQueue = SimpleQueue()
+        for n in range(workers):
+            idle.put(copy(Path(temporary) / str(n)))
+
+        def one(mutant: Mutant) -> dict:
+            folder = idle.get()
+            try:
+                return judge(folder, mutant)
+            finally:
+                idle.put(folder)
+
+        named = sorted({mutant.test for mutant in MUTANTS})
+        sound = run(Path(temporary) / "0", named)
+        if sound.returncode:  # a test that fails anyway would catch everything
+            raise SystemExit(f"tests fail without any mutant:\n{sound.stdout[-3000:]}")
+        with ThreadPoolExecutor(workers) as pool:
+            results = list(pool.map(one, MUTANTS))
+    report("mutants", {"commit": commit(), "tests": len(named), "mutants": results})
+    survivors = [r["mistake"] for r in results if not r["caught"]]
+    print(f"{len(results)} mutants, {len(survivors)} survive")
+    raise SystemExit("\n".join(survivors) or None)
+
+
+if __name__ == "__main__":
+    main()

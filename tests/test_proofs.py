@@ -1,0 +1,86 @@
+"""Seeds, choices and mutants: the jobs that try to break the book's promises."""
+
+import json
+import re
+
+import mutants
+import pytest
+
+from companion import choices, rerun, seeds
+from companion.chapters import chapters, find
+from companion.paths import DATA, ROOT
+from companion.rerun import RESULTS
+
+TESTS = ROOT / "tests"
+
+
+def test_seeds_follow_from_the_date_and_are_new():
+    first = seeds.draw("2027-01-04", {})
+    assert first == seeds.draw("2027-01-04", {}) and len(set(first)) == 20
+    assert set(seeds.draw("2027-01-05", {})).isdisjoint(first)
+    # where the same draw was made before, all of them are others, and none is near
+    again = seeds.draw("2027-01-04", {"2026-12-28": first})
+    assert min(abs(a - b) for a in again for b in first) >= seeds.APART
+    # later dates do not count, or a draw could not be repeated
+    assert seeds.draw("2027-01-04", {"2027-01-11": first}) == first
+
+
+def test_every_chapter_allows_the_seeds():
+    for chapter in seeds.stochastic():
+        for seed in (seeds.LOW, seeds.HIGH):
+            chapter.parameters()["seed"].check(seed)
+
+
+def test_a_run_is_kept_once_and_an_error_is_not(accepted, tmp_path):
+    kept = tmp_path / "kept.json"
+    broken = rerun.rerun("01-tiny", {"size": 1000}, kept, root=accepted.root)
+    assert "size = 1000" in broken["error"] and not kept.exists()
+    result = rerun.rerun("01-tiny", {"size": 3.0, "seed": 4}, kept, root=accepted.root)
+    (claim,) = result["claims"].values()
+    assert not claim["holds"] and claim["observed"] == pytest.approx(5, abs=0.01)
+    assert result["figures"]["tiny-wave"][0] > result["figures"]["tiny-wave"][1]
+    again = rerun.rerun("01-tiny", {}, kept, root=accepted.root, prefix=["false"])  # runs nothing
+    assert again == json.loads(kept.read_text())
+    found = seeds.gather({4: result, 5: broken})
+    assert found["errors"] == {"5": broken["error"]} and found["runs"] == 2
+    assert [c["fails"] for c in found["claims"].values()] == [[4]]
+
+
+def test_every_choice_in_a_chapter_is_listed():
+    marked = {
+        (chapter.slug, cell.id)
+        for chapter in chapters()
+        for cell in chapter.read().cells
+        if cell.cell_type == "markdown" and re.search(r"^:class:.*\bchoice\b", cell.source, re.M)
+    }
+    listed = {(choice["chapter"], choice["cell"]) for choice in choices.listed() if "cell" in choice}
+    assert listed == marked
+
+
+def test_every_alternative_can_be_run_and_was():
+    ran = json.loads((RESULTS / "choices.json").read_text())["runs"]
+    for choice in choices.listed():
+        assert ("fixed" in choice) != ("alternatives" in choice)
+        chapter = find(choice["chapter"])
+        sources = {cell.id: cell.source for cell in chapter.read().cells}
+        for alternative in choice.get("alternatives", []):
+            for name, value in alternative.get("parameters", {}).items():
+                assert chapter.parameters()[name].check(value) != chapter.parameters()[name].default
+            for cell, old, new in alternative.get("edits", []):
+                assert old in sources[cell] and old != new
+            assert choices.key(choice["chapter"], alternative) in ran, "run make choices"
+
+
+def test_every_mutant_is_a_mutant_and_its_test_is_there():
+    for mutant in mutants.MUTANTS:
+        source = (ROOT / f"code/tripartite/{mutant.module}.py").read_text()
+        assert source.count(mutant.old) == 1 and mutant.new != mutant.old, mutant.mistake
+        file, name = mutant.test.split("::")
+        assert f"def test_{name}(" in (TESTS / f"test_{file}.py").read_text(), mutant.test
+
+
+def test_every_mutant_was_caught():
+    results = json.loads((DATA / "results/mutants.json").read_text())["mutants"]
+    tried = [mutants.Mutant(*(r[field] for field in mutants.Mutant._fields)) for r in results]
+    assert tried == mutants.MUTANTS, "run make mutants"
+    assert not [r["mistake"] for r in results if not r["caught"]]
