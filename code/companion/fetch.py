@@ -171,6 +171,11 @@ def model_directory(name: str = "all-MiniLM-L6-v2") -> Path:
     return folder
 
 
+def is_cached(name: str) -> bool:
+    """Whether all files of the model are here and verified; asks no network."""
+    return not _missing(MODELS[name], cache_directory() / name)
+
+
 def is_verified(path: Path, file: File) -> bool:
     """Whether path holds exactly this file. Hashed once per process, and again when it changes."""
     try:
