@@ -20,6 +20,9 @@ from .freshness import state
 from .paths import BOOK, ROOT
 
 
+CONTENT = {"chapter.ipynb", "figures", "report.json"}  # of a run's folder
+
+
 def parse(chapter: Chapter, assignments: dict[str, object]) -> dict[str, Value]:
     """Parameters from texts or values, checked against what the chapter declares.
 
@@ -184,7 +187,7 @@ def refuse(folder: Path) -> None:
         raise OSError(f"{folder} is a symbolic link: give the folder that it points to")
     if folder.exists() and not folder.is_dir():
         raise OSError(f"{folder} is a file: give a folder")
-    if folder.exists() and any(folder.iterdir()) and report_of(folder) is None:
+    if folder.exists() and not {path.name for path in folder.iterdir()} <= CONTENT:
         raise OSError(f"{folder} holds other files: give a new folder, or that of an earlier run")
 
 
