@@ -39,7 +39,7 @@ def test_list_has_every_parameter_figure_and_claim():
         for parameter in shown["parameters"].values():
             assert parameter.keys() == {"type", "default", "meaning", "unit", "allowed"}
     text = invoke("list").output
-    assert "-p head: int = 4" in text and "figure head-atlas" in text and "claim C5: " in text
+    assert "-p head: int = 4" in text and "figure head-atlas" in text and "claim C5.1 " in text
 
 
 def test_every_key_that_the_book_cites_has_an_entry_that_bibtex_reads():
@@ -160,7 +160,7 @@ def test_verify_says_what_differs_and_why(accepted):
     code, verdicts, causes = verify(accepted, "1")
     assert (code, causes) == (0, "")
     assert verdicts == {
-        "x": "same", "y": "same", "C1: Largest value": "holds", "other outputs that differ": "same"
+        "x": "same", "y": "same", "C1.1 Largest value": "holds", "other outputs that differ": "same"
     }  # fmt: skip
 
     code, verdicts, causes = verify(accepted, "tiny-wave", "-p", "size=3", "-p", "seed=4")
@@ -176,7 +176,7 @@ def test_verify_says_what_differs_and_why(accepted):
     result = accepted.tripartite("verify", "--all")
     assert result.returncode == 1
     for line in (
-        "C1: Largest value          5.1         < 4        FAILS",
+        "C1.1 Largest value        5.1         < 4        FAILS",
         "parameters: size = 1.25, the reference has 1.0",
         "package version: numpy",
         "data: gain.txt has another SHA-256 than data/README.md states",

@@ -60,6 +60,11 @@ class Slow:
     def ended(self):
         return sorted(line.split()[1] for line in self.log() if line.startswith("ended"))
 
+    def kept(self):
+        """Seeds of the runs that have their folder."""
+        names = [path.name for path in self.runs.glob("[!.]*")] if self.runs.exists() else []
+        return ["0" if name == "defaults" else name.removeprefix("seed=") for name in names]
+
     def sweep(self, *arguments):
         return self.checkout.tripartite("sweep", "1", *arguments)
 
@@ -247,8 +252,8 @@ def test_no_state_leaks_from_run_to_run(slow):
 def test_killed_sweep_goes_on_where_it_stopped(slow, kill):
     slow.set("pause", "0.3")
     process = slow.start("-p", "seed=0..5", "-j", "2")
-    slow.wait_for(lambda: len(slow.ended()) >= 2)
-    finished = slow.ended()
+    slow.wait_for(lambda: len(slow.kept()) >= 2)
+    kept = slow.kept()
     if kill == "the sweep":
         os.kill(process.pid, signal.SIGKILL)
     else:
@@ -259,7 +264,7 @@ def test_killed_sweep_goes_on_where_it_stopped(slow, kill):
     result = slow.sweep("-p", "seed=0..5")
     assert result.returncode == 0, result.stderr
     assert set(slow.ended()) == set(seeds(6))
-    for seed in finished:
+    for seed in kept:
         assert slow.ended().count(seed) == 1
     if kill == "the sweep":  # what its servers had in hand was finished, and not done twice
         assert slow.ended() == seeds(6)

@@ -141,14 +141,24 @@ class Chapter:
                 }
         return described
 
-    def claims(self) -> list[dict]:
-        """The claims among the committed outputs, in order."""
+    def claims(self) -> dict[str, dict]:
+        """The claims among the committed outputs, by name."""
         outputs = [output for cell in self.code_cells() for output in cell.get("outputs", [])]
         notes = [output.get("metadata", {}).get("tripartite", {}) for output in outputs]
-        return [note["claim"] for note in notes if "claim" in note]
+        return named([note["claim"] for note in notes if "claim" in note])
 
     def code(self) -> str:
         return "\n".join(cell.source for cell in self.code_cells())
+
+
+def named(claims: list[dict]) -> dict[str, dict]:
+    """A chapter's claims by name: C5.2 is the second one on the paper's claim C5."""
+    counts: dict[str, int] = {}
+    names = {}
+    for claim in claims:
+        counts[claim["paper_claim"]] = number = counts.get(claim["paper_claim"], 0) + 1
+        names[f"{claim['paper_claim']}.{number}"] = claim
+    return names
 
 
 @cache

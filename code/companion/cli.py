@@ -161,8 +161,8 @@ def list_(as_json: bool) -> None:
             click.echo(f"  -p {parameter}")
         for name in chapter.figures():
             click.echo(f"  figure {name}")
-        for claim in chapter.claims():
-            click.echo(f"  claim {claim['paper_claim']}: {claim['statement']}: {claim['bound']}")
+        for name, claim in chapter.claims().items():
+            click.echo(f"  claim {name} {claim['statement']}: {claim['bound']}")
 
 
 def _described(chapter) -> dict:

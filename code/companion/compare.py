@@ -6,6 +6,8 @@ from dataclasses import dataclass, field
 
 from nbformat import NotebookNode
 
+from .chapters import named
+
 TEXT = ("text/plain", "text/html", "text/markdown")
 
 
@@ -46,10 +48,10 @@ class Comparison:
             for series, d in (deviation or {}).items():
                 same = d <= limit["tolerance"]
                 rows.append(limit | _row(series, d, "same" if same else "DIFFERS"))
-        for c in self.claims:
+        for name, c in named(self.claims).items():
             verdict = "holds" if c["holds"] else "FAILS"
             row = {"figure": c["figure"], "tolerance": c["bound"]}
-            rows.append(row | _row(f"{c['paper_claim']}: {c['statement']}", c["observed"], verdict))
+            rows.append(row | _row(f"{name} {c['statement']}", c["observed"], verdict))
         changed = self.other_outputs_changed
         rest = _row("other outputs that differ", changed, "DIFFERS" if changed else "same")
         return [*rows, {"figure": None, "tolerance": 0} | rest]

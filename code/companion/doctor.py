@@ -84,7 +84,14 @@ def _hub() -> Check:
 def _kernel() -> Check:
     from jupyter_client.manager import start_new_kernel
 
-    manager, client = start_new_kernel(kernel_name="python3", startup_timeout=20)
+    from .execute import ARGUMENTS
+
+    options = {"startup_timeout": 20, "extra_arguments": ARGUMENTS}
+    try:
+        manager, client = start_new_kernel(kernel_name="python3", **options)
+    except RuntimeError as error:
+        advice = "it needs the loopback network, 127.0.0.1; sweep does without"
+        return Check("kernel", "problem", str(error), advice)
     client.stop_channels()
     manager.shutdown_kernel(now=True)
     return Check("kernel", "ok", "a Jupyter kernel starts and answers")

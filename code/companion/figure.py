@@ -27,16 +27,17 @@ def write(chapter: Chapter, name: str, values: dict[str, Value], path: Path) -> 
         raise OSError(f"{path}: must end in .{', .'.join(PICTURES + NUMBERS)}")
     if path.is_dir() or not path.absolute().parent.is_dir():
         raise OSError(f"{path}: must be a file in a folder that exists")
-    folder, executed = _published(chapter, values)
+    folder, executed = _published(chapter, name, values)
     write_bytes(path.resolve(), _content(folder / name, name, kind))
     return folder / name, executed
 
 
-def _published(chapter: Chapter, values: dict[str, Value]) -> tuple[Path, bool]:
+def _published(chapter: Chapter, name: str, values: dict[str, Value]) -> tuple[Path, bool]:
     declared = chapter.parameters()
     defaults = all(v == declared[k].default for k, v in values.items())
-    if defaults and not build.stale([chapter]):
-        return BUILD / "figures", False
+    built = BUILD / "figures"
+    if defaults and (built / name).is_dir() and not build.stale([chapter]):
+        return built, False
     sources = state(chapter)
     known = finished(default_folder(chapter, values), sources)
     folder, _ = run(chapter, values, keep=sources)

@@ -6,9 +6,11 @@ import hashlib
 import json
 import os
 import shutil
+import sys
 import tempfile
 import time
 from dataclasses import asdict
+from multiprocessing import parent_process
 from pathlib import Path
 
 import nbformat
@@ -142,7 +144,7 @@ def _run(chapter, values, folder: Path, partial: Path, sources: str, engine) -> 
             kernel_name="python3",
             language="python",
             engine_name=engine,
-            progress_bar=engine is None,
+            progress_bar=engine is None and parent_process() is None and sys.stderr.isatty(),
             request_save_on_cell_execute=False,
             **({} if engine else {"extra_arguments": ARGUMENTS}),
         )
@@ -177,6 +179,8 @@ def finished(folder: Path, sources: str) -> Comparison | None:
     """What a run there of these very sources found; None where there is none."""
     report = report_of(folder)
     if not report or report.get("sources") != sources or "error" in report:
+        return None
+    if not all((folder / "figures" / name).is_dir() for name in report["figures"]):
         return None
     return Comparison(**{k: report[k] for k in Comparison.__dataclass_fields__})
 

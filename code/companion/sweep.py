@@ -17,7 +17,7 @@ from pathlib import Path
 import numpy as np
 
 from . import plotted
-from .chapters import Chapter, Parameter, ParameterError, Value
+from .chapters import Chapter, Parameter, ParameterError, Value, named
 from .files import write_bytes
 from .freshness import state
 from .run import declared, finished, name_of, refuse, report_of, value
@@ -225,11 +225,9 @@ def _rows(place: Path, sources: str) -> Iterator[dict]:
     if "error" in report:
         yield row | {"error": report["error"]}
         return
-    counts: dict[str, itertools.count] = {}
-    for claim in report["claims"]:
-        number = next(counts.setdefault(claim["paper_claim"], itertools.count(1)))
+    for name, claim in named(report["claims"]).items():
         yield row | {
-            "quantity": f"claim {claim['paper_claim']}.{number}",
+            "quantity": f"claim {name}",
             "value": claim["observed"],
             **{k: claim[k] for k in ("holds", "bound", "statement")},
         }

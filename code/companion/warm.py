@@ -97,7 +97,7 @@ def _answer(error: str | None) -> None:
 
 def _preload(code: str) -> None:
     """Import what the chapter imports, and what runs it."""
-    names = ["matplotlib.pyplot", "papermill", "IPython.core.interactiveshell", "companion.run"]
+    names = ["papermill", "IPython.core.interactiveshell", "companion.run"]
     for node in ast.walk(ast.parse("\n".join(_statements(code)))):
         names += [alias.name for alias in node.names] if isinstance(node, ast.Import) else []
         if isinstance(node, ast.ImportFrom) and not node.level:
@@ -138,7 +138,8 @@ def _execute(shell, cell) -> bool:
     streams = (_Stream(shell, "stdout"), _Stream(shell, "stderr"))
     with contextlib.redirect_stdout(streams[0]), contextlib.redirect_stderr(streams[1]):
         result = shell.run_cell(cell.source, store_history=True)
-    cell.execution_count = result.execution_count
+    for shown in [cell, *(o for o in cell.outputs if o.output_type == "execute_result")]:
+        shown.execution_count = result.execution_count
     if isinstance(result.error_in_exec, KeyboardInterrupt):
         raise KeyboardInterrupt
     return result.success
@@ -185,9 +186,7 @@ def _shell():
             pass
 
         def write_format_data(self, format_dict, md_dict=None):
-            content = {"data": format_dict, "metadata": md_dict or {}}
-            count = self.shell.execution_count
-            found = _output("execute_result", execution_count=count, **content)
+            found = _output("execute_result", data=format_dict, metadata=md_dict or {})
             self.shell.outputs.append(found)
 
         def finish_displayhook(self):
