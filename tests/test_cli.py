@@ -176,7 +176,7 @@ def test_verify_says_what_differs_and_why(accepted):
     result = accepted.tripartite("verify", "--all")
     assert result.returncode == 1
     for line in (
-        "C1.1 Largest value        5.1         < 4        FAILS",
+        "C1.1 Largest value         5.1                 < 4        FAILS",
         "parameters: size = 1.25, the reference has 1.0",
         "package version: numpy",
         "data: gain.txt has another SHA-256 than data/README.md states",

@@ -174,7 +174,7 @@ def _read(path: Path) -> nbformat.NotebookNode:
         if error := invalid.get("ValidationError"):
             raise ValueError(error)
         return notebook
-    except (ValueError, TypeError, AttributeError, KeyError) as error:
+    except (ValueError, TypeError, AttributeError, KeyError, nbformat.ValidationError) as error:
         reason = str(error).splitlines()[0][:100]
         raise ChapterError(
             f"{path.name} is not a notebook ({reason}): git checkout book/{path.name} restores it"

@@ -126,7 +126,7 @@ def _short(names: str) -> str:
 
 def lines(report: dict) -> list[str]:
     """A chapter's report as a table: figure, quantity, difference, tolerance, verdict; causes."""
-    table = [("figure", "quantity", "difference", "tolerance", "verdict")]
+    table = [("figure", "quantity", "difference, value", "tolerance", "verdict")]
     for row in report["rows"]:
         difference = "" if row["difference"] is None else f"{row['difference']:.2g}"
         quantity = row["quantity"] if len(row["quantity"]) <= 60 else row["quantity"][:57] + "..."
