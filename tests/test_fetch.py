@@ -58,6 +58,8 @@ class Hub(http.server.BaseHTTPRequestHandler):
     def do_GET(self):
         self.server.asked.append(self.path)
         data = self.server.content.get(self.path.lstrip("/"))
+        if wait := self.server.wait_before.get(self.path):
+            wait.wait(60)
         if self.server.silent:
             time.sleep(1)
         if data is None:
@@ -74,7 +76,7 @@ class Hub(http.server.BaseHTTPRequestHandler):
 @pytest.fixture
 def hub():
     with http.server.ThreadingHTTPServer(("127.0.0.1", 0), Hub) as server:
-        server.content, server.asked = dict(CONTENT), []
+        server.content, server.asked, server.wait_before = dict(CONTENT), [], {}
         server.silent, server.breaks_after, server.daemon_threads = False, None, True
         threading.Thread(target=server.serve_forever, args=(0.01,), daemon=True).start()
         yield server
@@ -117,7 +119,9 @@ def assert_complete(folder: Path) -> None:
 
 
 def everything_under(folder: Path) -> list[Path]:
-    return [path for path in folder.rglob("*") if path.is_file() or path.name.startswith(".")]
+    """All but the locks, which are empty files."""
+    found = [path for path in folder.rglob("*") if ".locks" not in path.parts]
+    return [path for path in found if path.is_file() or path.name.startswith(".")]
 
 
 def test_from_the_hub_then_from_the_cache(model, hub, no_pip, monkeypatch):

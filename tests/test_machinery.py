@@ -59,7 +59,7 @@ def test_a_claim_that_fails_stops_accept_and_leaves_the_chapter_alone(checkout):
     checkout.edit("book/01-tiny.ipynb", "< 4", "< 2")
     before = checkout.notebook.read_bytes()
     result = checkout.tripartite("accept")
-    assert result.returncode == 1
+    assert result.returncode == 2
     assert "ClaimError: C1: Largest value: 3 (must be < 2)" in result.stderr
     assert "Traceback" not in result.stderr
     assert checkout.notebook.read_bytes() == before
@@ -123,7 +123,7 @@ def test_a_warning_or_an_unchecked_claim_fails_every_build_until_it_is_mended(ac
     index.write_text(f"# Title\nSee {{doc}}`nowhere`.\n{ledger}")
     for _ in range(2):
         result = accepted.tripartite("site")
-        assert result.returncode == 1 and "WARNING: unknown document" in result.stderr
+        assert result.returncode == 2 and "WARNING: unknown document" in result.stderr
         assert "Traceback" not in result.stderr
     index.write_text(f"# Title\nSee {{doc}}`01-tiny`.\n{ledger}")
     assert accepted.tripartite("site").returncode == 0
@@ -148,10 +148,10 @@ def test_run_with_other_parameters_reports_what_changed(accepted):
     assert result.returncode == 1  # the claim does not hold with them
     assert "claim C1 fails: Largest value: 5" in result.stdout
     assert "figure tiny-wave: y differs by" in result.stdout
-    (folder,) = (accepted.root / "runs/01-tiny").iterdir()
+    (folder,) = (accepted.root / "runs/01-tiny").glob("[!.]*")
     assert folder.name == "size=3.0-wave=cosine"
     report = json.loads((folder / "report.json").read_text())
-    assert report["parameters"] == {"size": 3.0, "wave": "cosine"}
+    assert report["parameters"] == {"seed": 0, "size": 3.0, "wave": "cosine"}
     published = folder / "figures/tiny-wave"
     for kind in ("svg", "pdf", "png", "csv"):
         assert (published / f"tiny-wave.{kind}").stat().st_size > 0
@@ -184,7 +184,7 @@ def test_run_with_other_parameters_succeeds_where_claims_hold(accepted):
 def test_bad_parameters_are_refused_at_once(checkout, monkeypatch, arguments, named):
     monkeypatch.setattr(chapters, "BOOK", checkout.root / "book")
     result = CliRunner().invoke(cli.main, ["run", *arguments])
-    assert result.exit_code == 1
+    assert result.exit_code == 2
     assert named in result.output
     assert "Traceback" not in result.output
     assert not (checkout.root / "runs").exists()
@@ -193,9 +193,10 @@ def test_bad_parameters_are_refused_at_once(checkout, monkeypatch, arguments, na
 def test_a_failing_cell_keeps_its_notebook_and_no_result(checkout):
     checkout.edit("book/01-tiny.ipynb", "+ 2", "+ undefined")
     result = checkout.tripartite("run", "1")
-    assert result.returncode == 1
+    assert result.returncode == 2
     assert "01-tiny: NameError: name 'undefined' is not defined" in result.stderr
-    assert [p.name for p in (checkout.root / "runs/01-tiny").iterdir()] == ["defaults-failed"]
+    left = {path.name for path in (checkout.root / "runs/01-tiny").iterdir()}
+    assert left == {".locks", "defaults-failed"}
 
 
 def test_outputs_hold_the_fingerprint_and_the_picture(accepted):

@@ -5,6 +5,7 @@ from __future__ import annotations
 import ast
 import re
 from dataclasses import dataclass
+from difflib import get_close_matches
 from functools import cache
 from pathlib import Path
 
@@ -13,6 +14,10 @@ import nbformat
 from .paths import BOOK
 
 Value = int | float | bool | str
+
+
+class ChapterError(RuntimeError):
+    """A chapter cannot be read, or did not run to its end."""
 
 
 class ParameterError(ValueError):
@@ -111,7 +116,8 @@ class Chapter:
         return self.slug.split("-")[0]
 
     def read(self) -> nbformat.NotebookNode:
-        return nbformat.read(self.path, 4)
+        """The notebook; raises ChapterError where the file is not one."""
+        return _read(self.path)
 
     def code_cells(self) -> list:
         return _code_cells(self.path, self.path.stat().st_mtime_ns)
@@ -135,14 +141,44 @@ class Chapter:
                 }
         return described
 
+    def claims(self) -> dict[str, dict]:
+        """The claims among the committed outputs, by name."""
+        outputs = [output for cell in self.code_cells() for output in cell.get("outputs", [])]
+        notes = [output.get("metadata", {}).get("tripartite", {}) for output in outputs]
+        return named([note["claim"] for note in notes if "claim" in note])
+
     def code(self) -> str:
         return "\n".join(cell.source for cell in self.code_cells())
+
+
+def named(claims: list[dict]) -> dict[str, dict]:
+    """A chapter's claims by name: C5.2 is the second one on the paper's claim C5."""
+    counts: dict[str, int] = {}
+    names = {}
+    for claim in claims:
+        counts[claim["paper_claim"]] = number = counts.get(claim["paper_claim"], 0) + 1
+        names[f"{claim['paper_claim']}.{number}"] = claim
+    return names
 
 
 @cache
 def _code_cells(path: Path, changed: int) -> list:
     """Read once for every version of the file: publishing a figure asks several times."""
-    return [cell for cell in nbformat.read(path, 4).cells if cell.cell_type == "code"]
+    return [cell for cell in _read(path).cells if cell.cell_type == "code"]
+
+
+def _read(path: Path) -> nbformat.NotebookNode:
+    try:
+        invalid: dict = {}
+        notebook = nbformat.read(path, 4, capture_validation_error=invalid)
+        if error := invalid.get("ValidationError"):
+            raise ValueError(error)
+        return notebook
+    except (ValueError, TypeError, AttributeError, KeyError, nbformat.ValidationError) as error:
+        reason = str(error).splitlines()[0][:100]
+        raise ChapterError(
+            f"{path.name} is not a notebook ({reason}): git checkout book/{path.name} restores it"
+        ) from None
 
 
 def chapters() -> list[Chapter]:
@@ -170,6 +206,8 @@ def chapter_of_figure(name: str) -> Chapter:
     try:
         return _by_figure()[name]
     except KeyError:
+        near = get_close_matches(name, _by_figure(), 3, 0.5)
+        hint = f"; near it: {', '.join(near)}" if near else ""
         raise ValueError(
-            f"name = {name!r}: no cell in book/ has it as its metadata mystnb.figure.name"
+            f"name = {name!r}: no cell in book/ has it as its metadata mystnb.figure.name{hint}"
         ) from None

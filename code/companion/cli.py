@@ -11,27 +11,95 @@ import click
 from .paths import BUILD
 
 PROBLEMS = "FetchError ParameterError LookupError BuildError ChapterError OSError".split()
+EXIT_CODES = """\
+\b
+Exit codes:
+  0    done, and everything holds and agrees
+  1    done, but a claim fails, a figure differs, a run of a sweep failed, or a check found a problem
+  2    not done: bad input, or an error that one line explains (--debug shows where)
+  130  interrupted; nothing is left half-written
+"""
+
+
+class Problem(click.ClickException):
+    exit_code = 2
 
 
 class Group(click.Group):
-    """Commands whose expected errors are one line and a non-zero exit, not a traceback."""
+    """Commands whose expected errors are one line and exit code 2, not a traceback."""
 
     def invoke(self, context: click.Context):
         try:
             return super().invoke(context)
+        except KeyboardInterrupt:
+            click.echo("interrupted", err=True)
+            context.exit(130)
         except Exception as error:
             names = {kind.__name__ for kind in type(error).__mro__}
-            if context.params.get("debug") or not names.intersection(PROBLEMS):
+            expected = names.intersection(PROBLEMS) and not isinstance(error, BrokenPipeError)
+            if context.params.get("debug") or not expected:
                 raise
             text = error.args[0] if isinstance(error, LookupError) else error
-            raise click.ClickException(str(text)) from None
+            raise Problem(str(text)) from None
 
 
-@click.group(cls=Group, context_settings={"help_option_names": ["-h", "--help"]})
+@click.group(
+    cls=Group, context_settings={"help_option_names": ["-h", "--help"]}, epilog=EXIT_CODES
+)
 @click.option("--debug", is_flag=True, help="Show the traceback of an error.")
 @click.version_option(package_name="tripartite")
 def main(debug: bool) -> None:
     """Execute, compare and build the companion to "Building transformers from neurons and astrocytes"."""
+
+
+as_json = click.option("--json", "as_json", is_flag=True, help="As JSON.")
+
+
+def with_parameters(help: str):
+    """The options -p and -f of a command; they reach it as one dictionary `parameters`."""
+
+    def gather(context, option, assignments):
+        from .chapters import ParameterError
+
+        given = {}
+        if path := context.params.pop("parameter_file", None):
+            from .run import read_file
+
+            given = read_file(path)
+        for assignment in assignments:
+            name, equals, text = assignment.partition("=")
+            if not equals:
+                raise ParameterError(f"-p {assignment!r}: must read name=value")
+            given[name] = text
+        return given
+
+    def decorate(command):
+        file = {"type": click.Path(exists=True, dir_okay=False, path_type=Path), "is_eager": True}
+        command = click.option(
+            "-f", "parameter_file", **file, help="YAML file of such lines, name: value."
+        )(command)
+        return click.option(
+            "-p", "parameters", multiple=True, metavar="NAME=VALUE", callback=gather, help=help
+        )(command)
+
+    return decorate
+
+
+def _target(name: str):
+    """The chapter that is meant, and the figure if one is."""
+    from .chapters import chapter_of_figure, find
+
+    try:
+        return find(name), None
+    except LookupError as error:
+        try:
+            return chapter_of_figure(name), name
+        except ValueError as other:
+            raise LookupError(f"{error.args[0]}; or a figure: {other}") from None
+
+
+def _show(content) -> None:
+    click.echo(json.dumps(content, indent=1, default=str))
 
 
 @main.command()
@@ -90,11 +158,47 @@ def site() -> None:
     click.echo(build.committed_site(BUILD / "committed"))
 
 
+@main.command("list")
+@as_json
+def list_(as_json: bool) -> None:
+    """Chapters with their parameters, figures and claims."""
+    from .chapters import chapters
+
+    if as_json:
+        return _show({c.slug: _described(c) for c in chapters()})
+    for chapter in chapters():
+        click.secho(chapter.slug, bold=True)
+        for parameter in chapter.parameters().values():
+            click.echo(f"  -p {parameter}")
+        for name in chapter.figures():
+            click.echo(f"  figure {name}")
+        for name, claim in chapter.claims().items():
+            click.echo(f"  claim {name} {claim['statement']}: {claim['bound']}")
+
+
+def _described(chapter) -> dict:
+    return {
+        "parameters": {
+            p.name: {
+                "type": p.kind.__name__,
+                "default": p.default,
+                "meaning": p.meaning,
+                "unit": p.unit,
+                "allowed": p.allowed,
+            }
+            for p in chapter.parameters().values()
+        },
+        "figures": chapter.figures(),
+        "claims": chapter.claims(),
+    }
+
+
 @main.command()
 @click.argument("chapter")
-@click.option("-p", "parameters", multiple=True, metavar="NAME=VALUE", help="Another value.")
+@with_parameters("Another value.")
 @click.option("-o", "--output", type=click.Path(path_type=Path), help="Folder of the run.")
-def run(chapter: str, parameters: tuple[str, ...], output: Path | None) -> None:
+@as_json
+def run(chapter: str, parameters: dict, output: Path | None, as_json: bool) -> None:
     """Re-execute CHAPTER (04, or its slug) with other parameters, into runs/.
 
     Exits with 1 where a claim does not hold with them.
@@ -103,47 +207,158 @@ def run(chapter: str, parameters: tuple[str, ...], output: Path | None) -> None:
     from .chapters import find
 
     found = find(chapter)
-    values = runs.parse(found, parameters)
-    folder, comparison = runs.run(found, values, output)
-    click.echo(f"{found.slug}: {comparison.summary()}")
-    for line in comparison.details():
-        click.echo(f"  {line}")
-    click.echo(f"see {folder}")
+    folder, comparison = runs.run(found, runs.parse(found, parameters), output)
+    if as_json:
+        _show(runs.report_of(folder) | {"folder": folder})
+    else:
+        click.echo(f"{found.slug}: {comparison.summary()}")
+        for line in comparison.details():
+            click.echo(f"  {line}")
+        click.echo(f"see {folder}")
     if comparison.failed_claims():
         raise SystemExit(1)
 
 
-@main.command("list")
-@click.option("--json", "as_json", is_flag=True, help="As JSON.")
-def list_(as_json: bool) -> None:
-    """Chapters, their parameters and their figures."""
-    from .chapters import chapters
+@main.command()
+@click.argument("name")
+@with_parameters("Another value.")
+@click.option(
+    "-o",
+    "--output",
+    type=click.Path(path_type=Path),
+    help="File to write; its ending says what: pdf, svg or png, csv or npz for the numbers. "
+    "Default: NAME.pdf here.",
+)
+@as_json
+def figure(name: str, parameters: dict, output: Path | None, as_json: bool) -> None:
+    """Make the figure NAME again, executing its chapter only, and that only if it must.
 
+    A fresh build or an earlier run with the same parameters and sources is used where there is one.
+    """
+    from . import figure as figures
+    from .chapters import chapter_of_figure
+    from .run import parse
+
+    try:
+        chapter = chapter_of_figure(name)
+    except ValueError as error:
+        raise LookupError(f"{error}; tripartite list shows them all") from None
+    values = parse(chapter, parameters)
+    source, executed = figures.write(chapter, name, values, output or Path(f"{name}.pdf"))
+    written = {"file": output or Path(f"{name}.pdf"), "from": source, "executed": executed}
     if as_json:
-        listed = {
-            c.slug: {
-                "parameters": {
-                    p.name: {
-                        "type": p.kind.__name__,
-                        "default": p.default,
-                        "meaning": p.meaning,
-                        "unit": p.unit,
-                        "allowed": p.allowed,
-                    }
-                    for p in c.parameters().values()
-                },
-                "figures": c.figures(),
-            }
-            for c in chapters()
-        }
-        click.echo(json.dumps(listed, indent=1))
-        return
-    for chapter in chapters():
-        click.secho(chapter.slug, bold=True)
-        for parameter in chapter.parameters().values():
-            click.echo(f"  -p {parameter}")
-        for name in chapter.figures():
-            click.echo(f"  figure {name}")
+        return _show(written)
+    how = "executed" if executed else "fresh"
+    click.echo(f"{written['file']}, of {source} ({how})")
+
+
+@main.command()
+@click.argument("target", required=False, metavar="[CHAPTER|FIGURE]")
+@click.option("--all", "everything", is_flag=True, help="Every chapter.")
+@with_parameters("Another value, to see what it changes.")
+@as_json
+def verify(target: str | None, everything: bool, parameters: dict, as_json: bool) -> None:
+    """Re-execute, compare with the references, and say where a difference can come from.
+
+    Exits with 1 where a figure or another output differs from its reference or a claim fails.
+    """
+    from . import verify as verifier
+    from .chapters import chapters
+    from .run import parse
+
+    if (target is None) != everything:
+        raise click.UsageError("name a chapter or a figure, or say --all")
+    if everything and parameters:
+        raise click.UsageError("-p and -f need one chapter, since chapters differ in parameters")
+    one, figure = _target(target) if target else (None, None)
+    known = [one] if one else chapters()
+    values = parse(one, parameters) if one else {}
+    reports, agree = [], True
+    for chapter, comparison in verifier.verify(known, values).items():
+        rows = [row for row in comparison.rows() if figure in (None, row["figure"])]
+        same = all(row["verdict"] in ("same", "holds") for row in rows)
+        agree = agree and same
+        causes = [] if same else verifier.causes(chapter, values)
+        reports.append({"chapter": chapter.slug, "same": same, "rows": rows, "causes": causes})
+    if as_json:
+        _show(reports)
+    else:
+        for report in reports:
+            click.echo("\n".join(verifier.lines(report)))
+    if not agree:
+        raise SystemExit(1)
+
+
+@main.command()
+@click.argument("chapter")
+@with_parameters("Values: 1,2,5 or 0..9 or 0..90..10; give several, and all combinations run.")
+@click.option(
+    "-o",
+    "--output",
+    type=click.Path(path_type=Path),
+    help="Folder of the runs and the table; default runs/CHAPTER.",
+)
+@click.option("-j", "--jobs", type=click.IntRange(1), help="Processes; default: all cores.")
+@click.option("--scheduler", metavar="ADDRESS", help="Run on this Dask cluster: tcp://host:8786.")
+@click.option("--retry", is_flag=True, help="Run again what failed with an error of a cell.")
+@as_json
+def sweep(chapter, parameters, output, jobs, scheduler, retry, as_json) -> None:
+    """Run CHAPTER over a grid of parameters; one row a result in table.csv and table.parquet.
+
+    Each run is kept as it ends, so an interrupted sweep goes on where it stopped when the same
+    command is given again. Several sweeps may share a folder: the table then holds all of its runs.
+    The workers of a Dask cluster must see this checkout and the folder under the same paths.
+    Exits with 1 where a run failed; its error is in the table.
+    """
+    from . import sweep as sweeps
+    from .chapters import find
+    from .paths import ROOT
+
+    found = find(chapter)
+    points = sweeps.grid(found, parameters)
+    folder = output or ROOT / "runs" / found.slug
+    options = {"workers": jobs, "scheduler": scheduler, "retry": retry}
+    swept = sweeps.sweep(found, points, folder, **options)
+    if as_json:
+        _show(vars(swept))
+    else:
+        good = swept.runs - len(swept.failed)
+        click.echo(f"{good} of {swept.runs} runs done, {swept.kept} of them earlier")
+        for name, error in swept.failed.items():
+            click.echo(f"  {name} failed: {error.splitlines()[0]}")
+        click.echo(f"see {swept.tables[0]} (and .parquet)")
+    if swept.failed:
+        raise SystemExit(1)
+
+
+@main.command()
+@click.argument("target", required=False, metavar="[CHAPTER|FIGURE]")
+@as_json
+def cite(target: str | None, as_json: bool) -> None:
+    """BibTeX for the companion, the paper, and the methods that a chapter or figure rests on."""
+    from . import cite as citations
+
+    entries = citations.cite(*(_target(target) if target else ()))
+    return _show(entries) if as_json else click.echo("\n\n".join(entries.values()))
+
+
+@main.command()
+@as_json
+def doctor(as_json: bool) -> None:
+    """Check environment, cache, disk, network, kernel and browser. Exits with 1 on a problem."""
+    from .doctor import diagnose
+
+    checks = []
+    for check in diagnose():
+        checks.append(check._asdict())
+        if not as_json:
+            click.echo(f"{check.state:8} {check.name:9} {check.found}")
+            if check.advice:
+                click.echo(f"{'':18} -> {check.advice}")
+    if as_json:
+        _show(checks)
+    if any(check["state"] == "problem" for check in checks):
+        raise SystemExit(1)
 
 
 @main.command()

@@ -6,6 +6,8 @@ from dataclasses import dataclass, field
 
 from nbformat import NotebookNode
 
+from .chapters import named
+
 TEXT = ("text/plain", "text/html", "text/markdown")
 
 
@@ -36,6 +38,24 @@ class Comparison:
             unknown or self.changed_figures() or self.failed_claims() or self.other_outputs_changed
         )
 
+    def rows(self) -> list[dict]:
+        """A row for every series, every claim and the rest of the outputs, with its verdict."""
+        rows = []
+        for figure, deviation in self.figures.items():
+            limit = {"figure": figure, "tolerance": self.tolerances[figure]}
+            if deviation is None:
+                rows.append(limit | _row("all", None, "no reference"))
+            for series, d in (deviation or {}).items():
+                same = d <= limit["tolerance"]
+                rows.append(limit | _row(series, d, "same" if same else "DIFFERS"))
+        for name, c in named(self.claims).items():
+            verdict = "holds" if c["holds"] else "FAILS"
+            row = {"figure": c["figure"], "tolerance": c["bound"]}
+            rows.append(row | _row(f"{name} {c['statement']}", c["observed"], verdict))
+        changed = self.other_outputs_changed
+        rest = _row("other outputs that differ", changed, "DIFFERS" if changed else "same")
+        return [*rows, {"figure": None, "tolerance": 0} | rest]
+
     def summary(self) -> str:
         """One line: what agrees, what does not."""
         known = [d for deviation in self.figures.values() if deviation for d in deviation.values()]
@@ -62,6 +82,10 @@ class Comparison:
             for c in self.failed_claims()
         ]
         return lines
+
+
+def _row(quantity: str, difference: float | None, verdict: str) -> dict:
+    return {"quantity": quantity, "difference": difference, "verdict": verdict}
 
 
 def compare(fresh: NotebookNode, committed: NotebookNode) -> Comparison:

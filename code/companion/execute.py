@@ -11,7 +11,7 @@ from pathlib import Path
 
 import nbformat
 
-from .chapters import Chapter
+from .chapters import Chapter, ChapterError
 from .files import write_bytes
 from .paths import BOOK
 
@@ -22,10 +22,6 @@ THREADS = os.environ.get("TRIPARTITE_THREADS", "1")
 KERNEL = {"TRIPARTITE_QUIET": "1", "OMP_NUM_THREADS": THREADS, "OPENBLAS_NUM_THREADS": THREADS}
 # else every kernel warns that it talks over a local port
 ARGUMENTS = ["--IPKernelApp.log_level=40"]
-
-
-class ChapterError(RuntimeError):
-    """A chapter did not run to its end."""
 
 
 def execute(chapter: Chapter, output: Path, environment: dict[str, str]) -> float:
@@ -52,8 +48,16 @@ def execute(chapter: Chapter, output: Path, environment: dict[str, str]) -> floa
         client.execute()
     except CellExecutionError as error:
         raise ChapterError(f"{chapter.slug}: {error.ename}: {error.evalue}") from None
+    except RuntimeError as error:
+        raise no_kernel(chapter, error) from None
     save(notebook, output)
     return time.monotonic() - start
+
+
+def no_kernel(chapter: Chapter, error: RuntimeError) -> ChapterError:
+    """What to say of a kernel that does not start (no loopback network, no memory) or dies."""
+    reason = " ".join(str(error).split())
+    return ChapterError(f"{chapter.slug}: {reason}; tripartite doctor checks what a kernel needs")
 
 
 def execute_all(

@@ -22,6 +22,7 @@ from contextlib import contextmanager
 from pathlib import Path, PurePosixPath
 from typing import NamedTuple
 
+from filelock import FileLock
 from tqdm import tqdm
 
 from . import convert
@@ -171,6 +172,11 @@ def model_directory(name: str = "all-MiniLM-L6-v2") -> Path:
     return folder
 
 
+def is_cached(name: str) -> bool:
+    """Whether all files of the model are here and verified; asks no network."""
+    return not _missing(MODELS[name], cache_directory() / name)
+
+
 def is_verified(path: Path, file: File) -> bool:
     """Whether path holds exactly this file. Hashed once per process, and again when it changes."""
     try:
@@ -305,6 +311,10 @@ def _trusted(path: Path) -> File:
 
 def _trust(folder: Path, scratch: Path, name: str) -> None:
     """Record the hash of what has just arrived in scratch, if it is the first of its name."""
+    with (scratch / name).open("rb") as file:
+        if file.read(1) == b"<":
+            page = "a web page came in its place: a proxy or a login page is in between"
+            raise FetchError(f"{name}: {page}")
     record = _record(scratch / name)
     record.write_text(f"{_sha256(scratch / name)}  {name}\n", encoding="ascii")
     os.replace(record, _record(folder / name))
@@ -318,8 +328,21 @@ def _fetch_missing(source: Callable, model: RemoteModel, folder: Path) -> None:
     """Let source fill a scratch folder beside the files, then rename what verifies into place."""
     if _is_set("TRIPARTITE_OFFLINE"):
         raise FetchError("not tried, TRIPARTITE_OFFLINE is set")
+    locks = folder.parent / ".locks"
+    for needed in (folder, locks):
+        needed.mkdir(parents=True, exist_ok=True)
+    with FileLock(locks / folder.name):  # a second process waits, and finds the files
+        for left in folder.glob(".part-*"):  # by a process that was killed
+            shutil.rmtree(left, ignore_errors=True)
+        _fill(source, model, folder)
+    if missing := _missing(model, folder):
+        raise FetchError(f"{', '.join(missing)} did not arrive whole")
+
+
+def _fill(source: Callable, model: RemoteModel, folder: Path) -> None:
     names, expected = _missing(model, folder), _expected(model, folder)
-    folder.mkdir(parents=True, exist_ok=True)
+    if not names:
+        return
     with _scratch(folder) as scratch:
         try:
             source(model._replace(files=expected), names, scratch)
@@ -330,8 +353,6 @@ def _fetch_missing(source: Callable, model: RemoteModel, folder: Path) -> None:
             for name, file in _expected(model, folder).items():
                 if name in names and is_verified(scratch / name, file):
                     os.replace(scratch / name, folder / name)
-    if missing := _missing(model, folder):
-        raise FetchError(f"{', '.join(missing)} did not arrive whole")
 
 
 @contextmanager

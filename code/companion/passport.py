@@ -54,12 +54,12 @@ def _values(chapter: Chapter) -> dict:
 def commit() -> str | None:
     """The checkout's commit, with "+" where files differ from it; None outside a checkout."""
     try:
-        head = _git("rev-parse", "HEAD")
-        return head + ("+" if _git("status", "--porcelain") else "")
+        head = git("rev-parse", "HEAD")
+        return head + ("+" if git("status", "--porcelain") else "")
     except (OSError, subprocess.CalledProcessError):
         return None
 
 
-def _git(*arguments: str) -> str:
+def git(*arguments: str) -> str:
     command = ["git", "-C", str(ROOT), *arguments]
     return subprocess.run(command, capture_output=True, text=True, check=True).stdout.strip()

@@ -43,18 +43,23 @@ def is_table(data: Plotted) -> bool:
 
 def save(data: Plotted, stem: Path) -> Path:
     """Write the series beside stem, as one CSV table where they are one, else as NPZ."""
-    buffer = io.BytesIO()
-    if is_table(data):
+    kind, buffer = "csv" if is_table(data) else "npz", io.BytesIO()
+    write(buffer, data, kind)
+    path = stem.with_suffix(f".{kind}")
+    write_bytes(path, buffer.getvalue())
+    return path
+
+
+def write(file: io.BytesIO, data: Plotted, kind: str) -> None:
+    """Write the series into an open file, as "csv" or "npz"."""
+    if kind == "csv":
         text = io.StringIO()
         writer = csv.writer(text, lineterminator="\n")
         writer.writerow(data)
         writer.writerows(zip(*(_cells(x) for x in data.values()), strict=True))
-        buffer.write(text.getvalue().encode())
+        file.write(text.getvalue().encode())
     else:
-        np.savez_compressed(buffer, **data)
-    path = stem.with_suffix(".csv" if is_table(data) else ".npz")
-    write_bytes(path, buffer.getvalue())
-    return path
+        np.savez_compressed(file, **data)
 
 
 def _cells(x: np.ndarray) -> list[str]:

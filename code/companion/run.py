@@ -6,93 +6,202 @@ import hashlib
 import json
 import os
 import shutil
+import sys
 import tempfile
+import time
 from dataclasses import asdict
+from multiprocessing import parent_process
 from pathlib import Path
 
 import nbformat
 
-from .chapters import Chapter, ParameterError, Value
+from .chapters import Chapter, ChapterError, Parameter, ParameterError, Value
 from .compare import Comparison, compare
-from .execute import ARGUMENTS, KERNEL, ChapterError
+from .execute import ARGUMENTS, KERNEL, no_kernel
+from .freshness import state
 from .paths import BOOK, ROOT
 
 
-def parse(chapter: Chapter, assignments: tuple[str, ...]) -> dict[str, Value]:
-    """Parameters from name=value texts, checked against what the chapter declares.
+CONTENT = {"chapter.ipynb", "figures", "report.json"}  # of a run's folder
+
+
+def parse(chapter: Chapter, assignments: dict[str, object]) -> dict[str, Value]:
+    """Parameters from texts or values, checked against what the chapter declares.
 
     Raises ParameterError that lists the chapter's parameters for an unknown name, and says what
     is allowed for a value of the wrong type or out of range.
     """
-    declared = chapter.parameters()
-    values = {}
-    for assignment in assignments:
-        name, equals, text = assignment.partition("=")
-        if not equals or name not in declared:
-            listed = "\n".join(f"  {p}" for p in declared.values())
-            problem = "is not one of its parameters" if equals else "must read name=value"
-            raise ParameterError(f"{chapter.slug}: {name!r} {problem}, which are\n{listed}")
-        values[name] = declared[name].parse(text)
-    return values
+    return {k: value(declared(chapter, k), given) for k, given in assignments.items()}
+
+
+def declared(chapter: Chapter, name: str) -> Parameter:
+    known = chapter.parameters()
+    if name not in known:
+        listed = "\n".join(f"  {p}" for p in known.values())
+        problem = f"{name!r} is not one of its parameters"
+        raise ParameterError(f"{chapter.slug}: {problem}, which are\n{listed}")
+    return known[name]
+
+
+def value(parameter: Parameter, given: object) -> Value:
+    return parameter.parse(given) if isinstance(given, str) else parameter.check(given)
+
+
+def read_file(path: Path) -> dict[str, object]:
+    """Parameters of a YAML file, name: value; raises ParameterError where it is anything else."""
+    import yaml
+
+    try:
+        content = yaml.safe_load(path.read_text(encoding="utf-8"))
+    except (yaml.YAMLError, UnicodeDecodeError) as error:
+        reason = " ".join(str(error).split())
+        raise ParameterError(f"{path}: {reason}: write plain lines, name: value") from None
+    if not isinstance(content, dict) or not all(isinstance(name, str) for name in content):
+        raise ParameterError(f"{path}: must hold lines that read name: value")
+    return content
+
+
+def default_folder(chapter: Chapter, values: dict[str, Value]) -> Path:
+    return ROOT / "runs" / chapter.slug / name_of(chapter, values)
+
+
+def name_of(chapter: Chapter, values: dict[str, Value]) -> str:
+    """The folder's name of a run: what differs from the defaults, or a hash where that is long."""
+    known = chapter.parameters()
+    changed = {k: v for k, v in sorted(values.items()) if v != known[k].default}
+    if not changed:
+        return "defaults"
+    readable = "-".join(f"{k}={v}" for k, v in changed.items())
+    if len(readable) <= 60 and all(c.isalnum() or c in "=-_." for c in readable):
+        return readable
+    return hashlib.sha256(json.dumps(changed).encode()).hexdigest()[:16]
 
 
 def run(
-    chapter: Chapter, values: dict[str, Value], folder: Path | None = None
+    chapter: Chapter,
+    values: dict[str, Value],
+    folder: Path | None = None,
+    *,
+    keep: str | None = None,
+    engine: str | None = None,
 ) -> tuple[Path, Comparison]:
     """Execute a chapter with these parameters; returns the run's folder and what changed.
 
     The folder (default runs/SLUG/NAME, NAME from the parameters) appears when the run is
-    complete: chapter.ipynb, figures/, report.json. Claims that do not hold with these parameters
-    are reported, not raised. Raises ChapterError where a cell fails; its notebook is kept.
+    complete: chapter.ipynb, figures/, report.json. One process at a time works on it; what a
+    killed one left half-done is removed. Claims that do not hold with these parameters are
+    reported, not raised. keep: where the folder holds a run of this state of the sources, it is
+    returned. engine: papermill's; "warm" executes in this process.
+    Raises OSError where the folder is something else than a run, and ChapterError where a cell
+    fails; its notebook is kept beside the folder, which is left as it was.
     """
+    from filelock import FileLock
+
+    folder = folder or default_folder(chapter, values)
+    refuse(folder)
+    locks = folder.parent / ".locks"
+    locks.mkdir(parents=True, exist_ok=True)
+    with FileLock(locks / folder.name):
+        if keep and (known := finished(folder, keep)):
+            return folder, known
+        for left in folder.parent.iterdir():
+            if left.name.startswith(f".{folder.name}~"):
+                shutil.rmtree(left, ignore_errors=True)
+        partial = Path(tempfile.mkdtemp(dir=folder.parent, prefix=f".{folder.name}~"))
+        try:
+            return folder, _run(chapter, values, folder, partial, keep or state(chapter), engine)
+        finally:
+            shutil.rmtree(partial, ignore_errors=True)
+
+
+def _run(chapter, values, folder: Path, partial: Path, sources: str, engine) -> Comparison:
     import papermill
+    from papermill.engines import papermill_engines
     from papermill.exceptions import PapermillExecutionError
 
-    folder = folder or ROOT / "runs" / chapter.slug / _name(values)
-    folder.parent.mkdir(parents=True, exist_ok=True)
-    partial = Path(tempfile.mkdtemp(dir=folder.parent, prefix=f".{folder.name}."))
+    if engine == "warm":
+        from .warm import engine as warm
+
+        papermill_engines.register("warm", warm())
     os.environ |= {
         "TRIPARTITE_FIGURES": str(partial / "figures"),
         "TRIPARTITE_CLAIMS": "report",
     } | KERNEL
+    start = time.monotonic()
+    notebook = partial / "chapter.ipynb"
+    failed = folder.with_name(folder.name + "-failed")
+    report = {
+        "chapter": chapter.slug,
+        "parameters": {k: p.default for k, p in chapter.parameters().items()} | values,
+        "sources": sources,
+    }
     try:
         papermill.execute_notebook(
-            str(chapter.path),
-            str(partial / "chapter.ipynb"),
+            chapter.read(),
+            str(notebook).replace("{", "{{").replace("}", "}}"),  # papermill formats it
             parameters=values,
             cwd=str(BOOK),
             kernel_name="python3",
-            extra_arguments=ARGUMENTS,
+            language="python",
+            engine_name=engine,
+            progress_bar=engine is None and parent_process() is None and sys.stderr.isatty(),
+            request_save_on_cell_execute=False,
+            **({} if engine else {"extra_arguments": ARGUMENTS}),
         )
     except PapermillExecutionError as error:
-        failed = folder.with_name(folder.name + "-failed")
-        _replace(partial, failed)
-        raise ChapterError(
-            f"{chapter.slug}: {error.ename}: {error.evalue} (see {failed})"
-        ) from None
-    except BaseException:
-        shutil.rmtree(partial, ignore_errors=True)
-        raise
-    fresh = nbformat.read(partial / "chapter.ipynb", 4)
-    comparison = compare(fresh, chapter.read())
-    report = {"chapter": chapter.slug, "parameters": values} | asdict(comparison)
-    (partial / "report.json").write_text(json.dumps(report, indent=1) + "\n", encoding="utf-8")
-    _replace(partial, folder)
-    return folder, comparison
+        message = f"{error.ename}: {error.evalue}"
+        _write(partial, report | {"error": message, "seconds": time.monotonic() - start})
+        replace(partial, failed)
+        raise ChapterError(f"{chapter.slug}: {message} (see {failed})") from None
+    except RuntimeError as error:
+        raise no_kernel(chapter, error) from None
+    seconds = time.monotonic() - start
+    comparison = compare(nbformat.read(notebook, 4), chapter.read())
+    _write(partial, report | {"seconds": seconds} | asdict(comparison))
+    replace(partial, folder)
+    shutil.rmtree(failed, ignore_errors=True)
+    return comparison
 
 
-def _name(values: dict[str, Value]) -> str:
-    if not values:
-        return "defaults"
-    canonical = json.dumps(values, sort_keys=True)
-    readable = "-".join(f"{k}={v}" for k, v in sorted(values.items()))
-    if len(readable) <= 60 and all(c.isalnum() or c in "=-_." for c in readable):
-        return readable
-    return hashlib.sha256(canonical.encode()).hexdigest()[:16]
+def _write(folder: Path, report: dict) -> None:
+    (folder / "report.json").write_text(json.dumps(report, indent=1) + "\n", encoding="utf-8")
 
 
-def _replace(source: Path, target: Path) -> None:
+def report_of(folder: Path) -> dict | None:
+    """The report of a run, or None where there is none that can be read."""
+    try:
+        return json.loads((folder / "report.json").read_text(encoding="utf-8"))
+    except (OSError, ValueError):
+        return None
+
+
+def finished(folder: Path, sources: str) -> Comparison | None:
+    """What a run there of these very sources found; None where there is none."""
+    report = report_of(folder)
+    if not report or report.get("sources") != sources or "error" in report:
+        return None
+    if not all((folder / "figures" / name).is_dir() for name in report["figures"]):
+        return None
+    return Comparison(**{k: report[k] for k in Comparison.__dataclass_fields__})
+
+
+def refuse(folder: Path) -> None:
+    """Raise OSError where replacing the folder could destroy what is no run."""
+    if folder.is_symlink():
+        raise OSError(f"{folder} is a symbolic link: give the folder that it points to")
+    if folder.exists() and not folder.is_dir():
+        raise OSError(f"{folder} is a file: give a folder")
+    if folder.exists() and not {path.name for path in folder.iterdir()} <= CONTENT:
+        raise OSError(f"{folder} holds other files: give a new folder, or that of an earlier run")
+
+
+def replace(source: Path, target: Path) -> None:
+    """Give a finished folder its name; the one that had it goes when the new one is whole."""
     source.chmod(0o755)  # mkdtemp makes it private
     if target.exists():
-        shutil.rmtree(target)
-    source.rename(target)
+        old = source.with_name(source.name + "-old")
+        target.rename(old)
+        source.rename(target)
+        shutil.rmtree(old, ignore_errors=True)
+    else:
+        source.rename(target)

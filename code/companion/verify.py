@@ -1,0 +1,138 @@
+"""Re-execute chapters, compare with the references, and say what a difference can come from."""
+
+from __future__ import annotations
+
+import re
+import subprocess
+import tempfile
+from concurrent.futures import ProcessPoolExecutor
+from importlib.metadata import PackageNotFoundError, version
+from multiprocessing import get_context
+from pathlib import Path
+
+import nbformat
+
+from .chapters import Chapter, ParameterError, Value, parse_parameters
+from .compare import Comparison
+from .freshness import data_read, sha256_of
+from .lock import pins
+from .passport import git
+from .paths import DATA, LOCK, ROOT
+from .run import run
+
+
+def verify(known: list[Chapter], values: dict[str, Value]) -> dict[Chapter, Comparison]:
+    """Execute every chapter, two at a time, and compare; raises ChapterError where a cell fails."""
+    if len(known) == 1:
+        return {known[0]: _compared(known[0], values)}
+    with ProcessPoolExecutor(2, mp_context=get_context("spawn")) as pool:
+        jobs = {chapter: pool.submit(_compared, chapter, values) for chapter in known}
+        return {chapter: job.result() for chapter, job in jobs.items()}
+
+
+def _compared(chapter: Chapter, values: dict[str, Value]) -> Comparison:
+    with tempfile.TemporaryDirectory() as folder:
+        return run(chapter, values, Path(folder) / "run")[1]
+
+
+def causes(chapter: Chapter, values: dict[str, Value]) -> list[str]:
+    """What differs from how the references were made: parameters, seed, packages, data, code."""
+    found = [*_parameters(chapter, values), *_packages(), *_data(chapter), *_edits(chapter)]
+    return found or [
+        "nothing found in parameters, seed, packages, data or code: "
+        "another processor or BLAS, or randomness without a seed"
+    ]
+
+
+def _parameters(chapter: Chapter, values: dict[str, Value]) -> list[str]:
+    before, lines = _committed_defaults(chapter), []
+    for name, parameter in chapter.parameters().items():
+        now, was = values.get(name, parameter.default), before.get(name, parameter.default)
+        if now != was:
+            kind = "seed" if name.endswith("seed") else "parameters"
+            lines.append(f"{kind}: {name} = {now!r}, the reference has {was!r}")
+    return lines
+
+
+def _committed_defaults(chapter: Chapter) -> dict[str, Value]:
+    try:
+        text = git("show", f"HEAD:./{chapter.path.relative_to(ROOT).as_posix()}")
+        cells = nbformat.reads(text, 4).cells
+        (cell,) = (c for c in cells if "parameters" in c.metadata.get("tags", []))
+        return {name: p.default for name, p in parse_parameters(cell.source).items()}
+    except (OSError, subprocess.CalledProcessError, ValueError, ParameterError):
+        return {}
+
+
+def _packages() -> list[str]:
+    different = differing_packages()
+    return [f"package version: {', '.join(different)}"] if different else []
+
+
+def differing_packages() -> list[str]:
+    """Installed packages whose version is not that of the lock."""
+    lines = []
+    for name, pin in pins(LOCK.read_text(encoding="utf-8")).items():
+        try:
+            if (installed := version(name)) != pin:
+                lines.append(f"{name} {installed}, the lock has {pin}")
+        except PackageNotFoundError:  # of another platform, or of an extra
+            pass
+    return lines
+
+
+def _data(chapter: Chapter) -> list[str]:
+    """Files that the chapter reads and that are not what data/README.md says of them."""
+    try:
+        readme = (DATA / "README.md").read_text(encoding="utf-8")
+    except OSError:
+        return []
+    stated = dict(re.findall(r"`([\w./-]+)` \|.*`([0-9a-f]{64})`", readme))
+    names = {path.relative_to(DATA).as_posix(): path for path in data_read(chapter)}
+    return [
+        f"data: {name} has another SHA-256 than data/README.md states"
+        for name, path in names.items()
+        if name in stated and (not path.exists() or sha256_of(path) != stated[name])
+    ]
+
+
+def _edits(chapter: Chapter) -> list[str]:
+    """What git knows to have changed since the chapter's references were committed."""
+    here = chapter.path.relative_to(ROOT).as_posix()
+    data = [path.relative_to(ROOT).as_posix() for path in data_read(chapter)]
+    parts = {"code": ["code"], "data": data, "chapter": [here], "lock": [LOCK.name]}
+    references = [f"data/reference/{name}.*" for name in chapter.figures()]
+    try:
+        commit = git("log", "-1", "--format=%h", "--", *references)
+        if not commit:
+            return []
+        lines = []
+        for part, paths in parts.items():
+            local = git("diff", "--relative", "--name-only", "HEAD", "--", *paths) if paths else ""
+            since = git("diff", "--relative", "--name-only", commit, "--", *paths) if paths else ""
+            if local:
+                lines.append(f"{part}: edited, not committed: {_short(local)}")
+            elif since and part != "chapter":
+                lines.append(f"{part}: changed since the reference ({commit}): {_short(since)}")
+        return lines
+    except (OSError, subprocess.CalledProcessError):
+        return ["code: cannot tell, this is no git checkout"]
+
+
+def _short(names: str) -> str:
+    listed = names.splitlines()
+    return ", ".join(listed[:4]) + (f" and {len(listed) - 4} more" if len(listed) > 4 else "")
+
+
+def lines(report: dict) -> list[str]:
+    """A chapter's report as a table: figure, quantity, difference, tolerance, verdict; causes."""
+    table = [("figure", "quantity", "difference, value", "tolerance", "verdict")]
+    for row in report["rows"]:
+        difference = "" if row["difference"] is None else f"{row['difference']:.2g}"
+        quantity = row["quantity"] if len(row["quantity"]) <= 60 else row["quantity"][:57] + "..."
+        limit = str(row["tolerance"])
+        table.append((row["figure"] or "-", quantity, difference, limit, row["verdict"]))
+    widths = [max(len(row[column]) for row in table) for column in range(5)]
+    shown = ["  ".join(f"{x:{w}}" for x, w in zip(row, widths)).rstrip() for row in table]
+    causes = [f"cause? {cause}" for cause in report["causes"]]
+    return [report["chapter"], *(f"  {line}" for line in [*shown, *causes])]

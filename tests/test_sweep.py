@@ -1,0 +1,303 @@
+"""Sweeps: nothing lost, nothing doubled, nothing leaked, whatever is killed in between."""
+
+import csv
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+
+import nbformat
+import pyarrow.parquet
+import pytest
+
+from companion import sweep, warm
+from companion.chapters import Chapter, ParameterError
+
+PARAMETERS = """\
+seed: int = 0  # seed; none; 0 .. 100
+gain: float = 1.0  # gain; none; 0.1 .. 10.0
+wave: str = "sine"  # shape; none; sine | cosine
+"""
+# what stands in files beside book/ steers a run from outside, without making it another one
+WORK = """\
+import os, signal, time
+from companion import claim
+def note(what):
+    with open("../log.txt", "a") as file:
+        file.write(f"{what} {seed}\\n")
+note("begun")
+time.sleep(float(open("../pause.txt").read()))
+if str(seed) in open("../killed.txt").read().split():
+    os.kill(os.getpid(), signal.SIGKILL)
+claim("C5", "Gain", gain * {1: 2}.get(seed, 1) / (seed != 13), "< 3")"""
+END = 'note("ended")\nclaim("C5", "Seed", float(seed), "< 50")'
+
+
+class Slow:
+    """A checkout whose chapter logs when it begins and ends, and pauses in between."""
+
+    def __init__(self, checkout):
+        self.checkout, self.root = checkout, checkout.root
+        self.runs = self.root / "runs/01-tiny"
+        self.write(PARAMETERS, WORK, END)
+        self.set("pause", "0")
+        self.set("killed", "")
+
+    def write(self, *sources):
+        cells = [nbformat.v4.new_code_cell(s, id=f"c{i}") for i, s in enumerate(sources)]
+        cells[0].metadata = {"tags": ["parameters"]}
+        nbformat.write(nbformat.v4.new_notebook(cells=cells), self.checkout.notebook)
+
+    def set(self, name, text):
+        (self.root / f"{name}.txt").write_text(text)
+
+    def log(self):
+        path = self.root / "log.txt"
+        return path.read_text().splitlines() if path.exists() else []
+
+    def ended(self):
+        return sorted(line.split()[1] for line in self.log() if line.startswith("ended"))
+
+    def kept(self):
+        """Seeds of the runs that have their folder."""
+        names = [path.name for path in self.runs.glob("[!.]*")] if self.runs.exists() else []
+        return ["0" if name == "defaults" else name.removeprefix("seed=") for name in names]
+
+    def sweep(self, *arguments):
+        return self.checkout.tripartite("sweep", "1", *arguments)
+
+    def start(self, *arguments, command="sweep"):
+        return subprocess.Popen(
+            [sys.executable, "-m", "companion.cli", command, "1", *arguments],
+            cwd=self.root,
+            env=os.environ | {"PYTHONPATH": str(self.root / "code")},
+            start_new_session=True,
+            stdout=subprocess.DEVNULL,
+            stderr=subprocess.DEVNULL,
+        )
+
+    def wait_for(self, condition, seconds=60):
+        end = time.monotonic() + seconds
+        while not condition():
+            assert time.monotonic() < end, self.log()
+            time.sleep(0.02)
+
+    def table(self):
+        with (self.runs / "table.csv").open(newline="") as file:
+            return list(csv.DictReader(file))
+
+
+@pytest.fixture
+def slow(checkout) -> Slow:
+    return Slow(checkout)
+
+
+def seeds(n):
+    return sorted(str(seed) for seed in range(n))
+
+
+# --- the grid ---
+
+
+@pytest.mark.parametrize(
+    ("given", "expected"),
+    [
+        ({"seed": "0..3"}, [{"seed": s} for s in (0, 1, 2, 3)]),
+        ({"seed": "0..9..4,1"}, [{"seed": s} for s in (0, 4, 8, 1)]),
+        ({"gain": "1,2.5,1.0"}, [{"gain": 1.0}, {"gain": 2.5}]),
+        ({"seed": [3, 4]}, [{"seed": 3}, {"seed": 4}]),
+        ({"wave": "sine,cosine", "seed": "7"}, [{"wave": w, "seed": 7} for w in ("sine", "cosine")]),
+        ({}, [{}]),
+    ],
+)
+def test_grid(slow, given, expected):
+    assert sweep.grid(Chapter(slow.checkout.notebook), given) == expected
+
+
+@pytest.mark.parametrize(
+    ("given", "named"),
+    [
+        ({"seed": "0..101"}, "seed = 101: must be 0 .. 100"),
+        ({"seed": "9..0"}, "seed = '9..0': must be of type int"),
+        ({"seed": "1,,2"}, "seed = '': must be of type int"),
+        ({"seed": "0..4..0"}, "seed = '0..4..0': must be of type int"),
+        ({"gain": "0..1"}, "gain = '0..1': must be of type float"),
+        ({"wave": "sine;rm -rf ~"}, "must be sine | cosine"),
+        ({"seed": []}, "seed: must have at least one value"),
+        ({"seed": [{"a": 1}]}, "must be of type int"),
+        ({"noise": "1"}, "'noise' is not one of its parameters"),
+    ],
+)
+def test_bad_grids_are_refused(slow, given, named):
+    with pytest.raises(ParameterError) as caught:
+        sweep.grid(Chapter(slow.checkout.notebook), given)
+    assert named in str(caught.value)
+
+
+# --- a sweep and its table ---
+
+
+def test_table_has_every_result_and_every_failure(slow):
+    slow.set("killed", "2")
+    result = slow.sweep("-p", "seed=0,1,2,13", "-p", "gain=2", "--json")
+    assert result.returncode == 1, result.stderr
+    report = json.loads(result.stdout)
+    assert report["runs"] == 4 and report["kept"] == 0
+    assert report["failed"]["gain=2.0-seed=2"] == "Died: exit code -9"
+    assert "ZeroDivisionError: float division by zero" in report["failed"]["gain=2.0-seed=13"]
+    rows = slow.table()
+    observed = {(row["seed"], row["quantity"]): row["value"] for row in rows if row["quantity"]}
+    assert observed == {
+        ("0", "claim C5.1"): "2",
+        ("0", "claim C5.2"): "0",
+        ("1", "claim C5.1"): "4",
+        ("1", "claim C5.2"): "1",
+    }
+    assert {row["seed"]: row["error"] for row in rows if row["error"]}.keys() == {"2", "13"}
+    holds = {row["seed"]: row["holds"] for row in rows if row["quantity"] == "claim C5.1"}
+    assert holds == {"0": "true", "1": "false"}
+    parquet = pyarrow.parquet.read_table(slow.runs / "table.parquet")
+    assert parquet.num_rows == len(rows) == 6
+    assert parquet.column("gain").to_pylist() == [2.0] * 6
+
+    # again: the error of a cell stands, a killed run has another chance, the rest is kept
+    slow.set("killed", "")
+    result = slow.sweep("-p", "seed=0,1,2,13", "-p", "gain=2")
+    assert result.returncode == 1
+    assert "3 of 4 runs done, 2 of them earlier" in result.stdout
+    assert slow.log().count("begun 13") == 1 and slow.log().count("begun 2") == 2
+    assert slow.sweep("-p", "seed=13", "-p", "gain=2", "--retry").returncode == 1
+    assert slow.log().count("begun 13") == 2
+    slow.checkout.edit("code/tripartite/attention.py", '"""Softmax', '"""Scaled softmax')
+    assert "0 of them earlier" in slow.sweep("-p", "seed=0", "-p", "gain=2").stdout
+    assert {row["seed"] for row in slow.table()} == {"0"}  # the rest is of other sources
+
+
+def test_figures_are_summarised(accepted):
+    result = accepted.tripartite("sweep", "1", "-p", "size=1.0,2.0", "--json")
+    folder = accepted.root / "runs/01-tiny"
+    assert result.returncode == 0, result.stderr
+    with (folder / "table.csv").open(newline="") as file:
+        found = {(r["size"], r["quantity"]): r["value"] for r in csv.DictReader(file)}
+    assert float(found["1", "figure tiny-wave/x/max"]) == 6
+    assert 2.99 < float(found["1", "figure tiny-wave/y/max"]) < 3
+    assert 3.99 < float(found["2", "figure tiny-wave/y/max"]) < 4
+
+    # a run in the warm process shows what a Jupyter kernel shows, output by output
+    kernel = accepted.root / "kernel"
+    assert accepted.tripartite("run", "1", "-p", "size=2.0", "-o", str(kernel)).returncode == 0
+    cells = [nbformat.read(f / "chapter.ipynb", 4).cells for f in (folder / "size=2.0", kernel)]
+    for ours, theirs in zip(*cells, strict=True):
+        assert ours.source == theirs.source
+        assert ours.get("outputs") == theirs.get("outputs")
+        assert ours.get("execution_count") == theirs.get("execution_count")
+
+
+STREAMS = """\
+import sys
+from IPython.display import Markdown, display
+print("one"); print("err", file=sys.stderr); print("two")
+display(Markdown("shown"))
+print("three")
+1 + 1"""
+
+
+def test_streams_and_displays_keep_their_order(slow):
+    slow.write(PARAMETERS, STREAMS, "None", "%time x = 1\nx;")
+    folders = [slow.root / name for name in ("warm", "cold")]
+    server = warm.Server(slow.checkout.notebook)
+    job = {"chapter": str(slow.checkout.notebook), "values": {}, "state": "any"}
+    assert server(job | {"folder": str(folders[0])}) is None
+    assert slow.checkout.tripartite("run", "1", "-o", str(folders[1])).returncode == 0
+    ours, theirs = (nbformat.read(f / "chapter.ipynb", 4).cells for f in folders)
+    assert ours[1].outputs[0].text == "one\n"
+    texts = [[o.get("text") or o.data["text/plain"] for o in c[1].outputs] for c in (ours, theirs)]
+    assert texts[0] == ["one\n", "err\n", "two\n", texts[0][3], "three\n", "2"]
+    # a kernel gathers what it prints; only the order within a stream is its promise
+    assert sorted("".join(texts[0])) == sorted("".join(texts[1]))
+    assert ours[2].outputs == [] and ours[3].outputs[0].name == "stdout"
+
+
+LEAKS = """\
+import os, sys
+import companion, numpy as np
+from companion import claim
+import matplotlib.pyplot as plt
+places = [companion.__dict__, os.environ, globals(), sys.modules, np.__dict__]
+leaks = sum("dirty" in place for place in places) + (plt.rcParams["lines.linewidth"] == 99)
+for place in places:
+    place["dirty"] = "yes"
+plt.rcParams["lines.linewidth"] = 99
+os.chdir("/")
+claim("C1", "Leaks", leaks, "< 0.5")"""
+
+
+def test_no_state_leaks_from_run_to_run(slow):
+    draw = 'claim("C2", "Drawn without a seed", np.random.rand(), "> -1")'
+    slow.write(PARAMETERS, LEAKS, draw)
+    result = slow.sweep("-p", "seed=0..3", "-j", "1")
+    assert result.returncode == 0, result.stderr + result.stdout
+    rows = slow.table()
+    assert [row["value"] for row in rows if row["quantity"] == "claim C1.1"] == ["0"] * 4
+    drawn = {row["value"] for row in rows if row["quantity"] == "claim C2.1"}
+    assert len(drawn) == 4  # a fork does not repeat its siblings' random numbers
+
+
+# --- interruptions ---
+
+
+@pytest.mark.parametrize("kill", ["the sweep", "everything", "ctrl-c"])
+def test_killed_sweep_goes_on_where_it_stopped(slow, kill):
+    slow.set("pause", "0.3")
+    process = slow.start("-p", "seed=0..5", "-j", "2")
+    slow.wait_for(lambda: len(slow.kept()) >= 2)
+    kept = slow.kept()
+    if kill == "the sweep":
+        os.kill(process.pid, signal.SIGKILL)
+    else:
+        os.killpg(process.pid, signal.SIGKILL if kill == "everything" else signal.SIGINT)
+    code = process.wait(30)
+    assert code == (130 if kill == "ctrl-c" else -9)
+    slow.set("pause", "0")
+    result = slow.sweep("-p", "seed=0..5")
+    assert result.returncode == 0, result.stderr
+    assert set(slow.ended()) == set(seeds(6))
+    for seed in kept:
+        assert slow.ended().count(seed) == 1
+    if kill == "the sweep":  # what its servers had in hand was finished, and not done twice
+        assert slow.ended() == seeds(6)
+    assert not [path for path in slow.runs.iterdir() if "~" in path.name]
+    assert len(slow.table()) == 12
+
+
+def test_two_sweeps_in_one_folder_share_the_work(slow):
+    slow.set("pause", "0.1")
+    processes = [slow.start("-p", span, "-j", "2") for span in ("seed=0..5", "seed=3..8")]
+    assert [process.wait(120) for process in processes] == [0, 0]
+    assert slow.ended() == seeds(9)
+    assert slow.sweep("-p", "seed=0..8").returncode == 0
+    assert slow.ended() == seeds(9) and len(slow.table()) == 18
+
+
+def test_worker_of_a_dask_cluster_is_killed_and_nothing_is_lost_or_doubled(slow, monkeypatch):
+    distributed = pytest.importorskip("distributed")
+    monkeypatch.setenv("PYTHONPATH", str(slow.root / "code"))
+    slow.set("pause", "0.4")
+    with distributed.LocalCluster(
+        n_workers=2, threads_per_worker=1, processes=True, dashboard_address=None
+    ) as cluster:
+        process = slow.start("-p", "seed=0..7", "--scheduler", cluster.scheduler_address)
+        slow.wait_for(lambda: len(slow.ended()) >= 2)
+        os.kill(next(iter(cluster.workers.values())).pid, signal.SIGKILL)
+        assert process.wait(120) == 0
+    assert slow.ended() == seeds(8)
+    assert len({(row["seed"], row["quantity"]) for row in slow.table()}) == len(slow.table()) == 16
+
+
+def test_no_scheduler_is_one_line(slow):
+    result = slow.sweep("-p", "seed=0", "--scheduler", "tcp://127.0.0.1:9")
+    assert result.returncode == 2
+    assert "no Dask scheduler answers" in result.stderr.splitlines()[-1]
+    assert "Traceback" not in result.stderr
