@@ -46,6 +46,12 @@ def test_a_sample_precedes_its_step_and_an_event_acts_at_its_end():
     assert not Gamma_A[:12].any() and Gamma_A[12] > 0  # the astrocyte sees Y[11] from then on
 
 
+def starting(terminal=(0.0, 1.0, 0.0, 0.0), cell=(0.0, 0.1, 0.1, 0.9), store=(1.0, 0.0, 0.0)):
+    rows = [[np.array([value]) for value in part] for part in (terminal, cell, store)]
+    kinds = (synapse.Terminal, astrocyte.State, astrocyte.Store)
+    return circuit.Circumstance(*(kind(*part) for kind, part in zip(kinds, rows, strict=True)))
+
+
 @pytest.fixture(scope="module")
 def releasing():
     """A terminal that never fires, on an astrocyte driven by a pipette."""
@@ -189,6 +195,14 @@ def test_a_run_resumes_from_where_another_ended():
         ({"duration": 0.0}, "duration = 0"),
         ({"cell_every": 0}, "cell_every = 0"),
         ({"hold": "middle"}, "hold = 'middle'"),
+        ({"I_bias": -1.0}, "I_bias = -1"),
+        ({"I_bias": np.nan}, "I_bias = nan"),
+        ({"I_bias": np.ones(2)}, "I_bias has shape (2,)"),
+        ({"start": starting(cell=[0.0, 0.1, -0.1, 0.9])}, "start.cell.C = [-0.1]"),
+        ({"start": starting(terminal=[0.0, 1.5, 0.0, 0.0])}, "start.terminal.x = [1.5]"),
+        ({"start": starting(terminal=[0.0, 1.0, np.nan, 0.0])}, "start.terminal.Y = [nan]"),
+        ({"start": starting(store=[1.0, -3.0, 0.0])}, "start.store.G = [-3.]"),
+        ({"start": circuit.at_rest(build(2))}, "start.terminal.u has shape (2,): must be (1,)"),
     ],
 )
 def test_bad_input_is_refused_before_the_first_step(change, word):
@@ -207,7 +221,9 @@ def test_a_step_that_piled_up_spikes_make_unstable_is_refused():
 @pytest.mark.parametrize(
     ("change", "word"),
     [
-        ({"listens": np.array([[0, 1]])}, "listens: must be below 1 and 1"),
+        ({"listens": np.array([[0, 1]])}, "listens: must be at least 0 and below 1 and 1"),
+        ({"listens": np.array([[0, 0], [0, 0]])}, "listens: 0 and 0 are paired more than once"),
+        ({"gaps": np.array([[0, 0]])}, "gaps: must join two different"),
         ({"talks": np.array([[0.5, 0.0]])}, "talks"),
         ({"gaps": np.array([0, 1])}, "gaps has shape"),
         ({"pooling": "median"}, "pooling = 'median'"),
