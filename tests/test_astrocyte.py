@@ -76,6 +76,25 @@ def test_jacobian_matches_finite_differences(name, state, Y, I_bias):
     np.testing.assert_allclose(ours, numeric, rtol=1e-6, atol=1e-8 + 3e-10 * p.F_ex)
 
 
+# typed from the papers' tables a second time; sets of Stimberg et al. are compared with Brian 2
+OF_CALCIUM = {"O_P": 0.9, "C_T": 2, "rho_A": 0.185, "Omega_C": 6, "Omega_L": 0.11, "O_2": 0.2}
+OF_CALCIUM |= {"d_1": 0.13, "d_2": 1.049, "d_3": 0.9434, "d_5": 0.08234}
+OF_IP3 = {"K_delta": 0.1, "kappa_delta": 1.5, "O_beta": 0}
+DE_PITTA = OF_CALCIUM | OF_IP3 | {"O_3K": 2, "K_D": 0.7, "K_3K": 1, "F": 0, "F_ex": 0}
+TABLES_OF_PAPERS = {
+    "lallouette2014": OF_CALCIUM | OF_IP3 | {"K_P": 0.05, "O_delta": 0.7, "Omega_5P": 0.21}
+    | {"O_3K": 4.5, "K_D": 1, "K_3K": 0.7, "F": 2, "I_Theta": 0.3, "omega_I": 0.05},
+    "depitta2009-am": DE_PITTA | {"K_P": 0.1, "O_delta": 0.02, "Omega_5P": 0.04},
+    "depitta2009-fm": DE_PITTA | {"K_P": 0.05, "O_delta": 0.05, "Omega_5P": 0.05},
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("name", TABLES_OF_PAPERS)
+def test_other_published_sets_are_those_of_their_tables(name):
+    for symbol, value in TABLES_OF_PAPERS[name].items():
+        assert getattr(ASTROCYTES[name], symbol) == value, symbol
+
+
 # Fixed point and linear response at constant Y: computed by another program, two to four digits
 LINEAR_RESPONSE = [
     ("stimberg2019-ex2", 0.0, 0.0544, 0.0608, [-5.57, -0.99, -0.090, -0.051], 1.325),

@@ -86,6 +86,10 @@ _EX2 = Astrocyte(
 _EX4 = replace(
     _EX2, K_P=0.05, O_beta=3.2, O_delta=0.6, K_delta=0.1, Omega_5P=0.05, K_D=0.7, F_ex=2.0, F=2.0
 )
+_DEPITTA = replace(
+    _EX4, O_beta=0.0, d_2=1.049, d_5=0.08234, rho_A=0.185, Omega_L=0.11, O_delta=0.05, O_3K=2.0,
+    F_ex=0.0, F=0.0,
+)  # fmt: skip
 
 ASTROCYTES: dict[str, Astrocyte] = {
     "stimberg2019-ex2": _EX2,
@@ -93,11 +97,16 @@ ASTROCYTES: dict[str, Astrocyte] = {
     "stimberg2019-ex4": _EX4,
     "stimberg2019-ex5": replace(_EX4, O_beta=0.0, F_ex=0.09, F=0.09),
     "stimberg2019-ex6": replace(_EX4, O_beta=0.5, O_delta=1.2, F_ex=0.0, F=0.09),
-    # table 1; its K_D and K_3K are those of the others swapped. PLC beta is not in the model
+    # table 1; its K_D and K_3K are those of the others swapped. PLC beta is not in the model, and
+    # the stimulus is an I_bias of 2 uM; F_ex is not in the table and taken equal to F
     "lallouette2014": replace(
         _EX4, O_beta=0.0, d_2=1.049, d_5=0.08234, rho_A=0.185, Omega_L=0.11, O_delta=0.7,
         Omega_5P=0.21, K_D=1.0, K_3K=0.7,
     ),
+    # amplitude- and frequency-modulated cells. Without PLC beta, which is not dynamic there, and
+    # without neighbours or a pipette: choose F_ex to drive them
+    "depitta2009-am": replace(_DEPITTA, K_P=0.1, O_delta=0.02, Omega_5P=0.04),
+    "depitta2009-fm": _DEPITTA,
 }  # fmt: skip
 """Published sets, by paper and example."""
 
