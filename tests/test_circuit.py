@@ -4,6 +4,7 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
+from scipy.integrate import solve_ivp
 
 from tripartite import astrocyte, circuit, synapse
 from tripartite.astrocyte import ASTROCYTES, GLIOTRANSMISSION
@@ -233,3 +234,79 @@ def test_a_step_that_piled_up_spikes_make_unstable_is_refused():
 def test_impossible_wiring_is_refused(change, word):
     with pytest.raises(ValueError, match=word):
         replace(build(), **change)
+
+
+def continuous_loop(spikes, times):
+    """One terminal and its astrocyte in continuous time, solved from event to event by DOP853.
+
+    Equations and numbers of example 4 once more, none of them ours. Returns calcium at times,
+    when gliotransmitter was released, and what every spike released.
+    """
+
+    def slope(t, y):
+        u, x, Y, bound, Gamma, I, C, h, x_A, G = y
+        m, stored = I / (I + 0.13) * C / (C + 0.08), 2 - 1.18 * C
+        J_delta = 0.6 / (1 + I / 1.5) * C**2 / (C**2 + 0.1**2)
+        J_3K = 4.5 * C**4 / (C**4 + 0.7**4) * I / (I + 1)
+        J_ex = -2 / 2 * (1 + np.tanh((abs(I) - 0.3) / 0.05)) * np.sign(I)
+        Q = 1.05 * (I + 0.13) / (I + 0.9434)
+        return [
+            -3.33 * u,
+            2 * (1 - x),
+            -40 * Y,
+            1.5 * G * (1 - bound) - 0.5 / 60 * bound,
+            0.3 * Y * (1 - Gamma) - 0.5 * (1 + 10 * C / (C + 0.5)) * Gamma,
+            3.2 * Gamma + J_delta - J_3K - 0.05 * I + J_ex,
+            (6 * (m * h) ** 3 + 0.1) * stored - 0.9 * C**2 / (C**2 + 0.05**2),
+            0.2 * (Q - (Q + C) * h),
+            0.6 * (1 - x_A),
+            -60 * G,
+        ]
+
+    def crossing(t, y):
+        return y[6] - 0.5
+
+    crossing.terminal, crossing.direction = True, 1
+    y, t = np.array([0, 1, 0, 0, 0, 0.01, 0.01, 0.9, 1, 0.0]), 0.0
+    calcium, releases, released = np.empty(len(times)), [], []
+    for end in [*spikes, times[-1]]:
+        while t < end:
+            # a crossing just found is not looked for again
+            armed = crossing if y[6] < 0.5 - 1e-9 else None
+            part = solve_ivp(
+                slope, (t, end), y, "DOP853", dense_output=True, events=armed, rtol=1e-8, atol=1e-10
+            )
+            stretch = (times >= t) & (times <= part.t[-1])
+            calcium[stretch] = part.sol(times[stretch])[6]
+            y, t = part.y[:, -1].copy(), part.t[-1]
+            if part.status == 1:
+                releases.append(t)
+                y[9] += 6.5e-4 * 200e3 * 0.6 * y[8]
+                y[8] *= 1 - 0.6
+        if end in spikes:
+            y[0] += (1 - y[3]) * 0.6 * (1 - y[0])
+            released.append(y[0] * y[1])
+            y[1] -= released[-1]
+            y[2] += 0.005 * 500e3 * released[-1]
+    return calcium, np.array(releases), np.array(released)
+
+
+def test_a_closed_loop_converges_to_continuous_time():
+    spikes = np.array([0.2, 0.5, 0.8, 1.1, 1.4, 3.0, 4.5])
+    times = np.arange(0, 5.0001, 0.02)
+    calcium, releases, released = continuous_loop(spikes, times)
+    assert len(releases) == 1 and released[-1] < 0.3 * released[0]  # and the loop acts
+    start = circuit.at_rest(build(), [[0.0], [0.01], [0.01], [0.9]])
+    late = {}
+    for dt in (1e-3, 5e-4):
+        run = circuit.run(
+            build(), spikes, np.zeros(7, int), 5, dt, start=start, hold="mean",
+            record_every=round(0.02 / dt),
+        )  # fmt: skip
+        late[dt] = [np.abs(run.cells[:, 2, 0] - calcium).max(),
+                    np.abs(run.released - released).max()]  # fmt: skip
+        # spike and release both wait for the end of their step
+        np.testing.assert_allclose(run.releases + dt, releases, atol=3 * dt)
+    assert np.all(np.array(late[1e-3]) < [0.005, 0.001]), late
+    orders = np.log2(np.array(late[1e-3]) / late[2.5e-4]) / 2
+    assert np.all(orders > 0.7), orders
