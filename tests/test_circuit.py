@@ -308,5 +308,5 @@ def test_a_closed_loop_converges_to_continuous_time():
         # spike and release both wait for the end of their step
         np.testing.assert_allclose(run.releases + dt, releases, atol=3 * dt)
     assert np.all(np.array(late[1e-3]) < [0.005, 0.001]), late
-    orders = np.log2(np.array(late[1e-3]) / late[2.5e-4]) / 2
+    orders = np.log2(np.array(late[1e-3]) / late[5e-4])
     assert np.all(orders > 0.7), orders
