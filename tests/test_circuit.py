@@ -47,7 +47,7 @@ def test_a_sample_precedes_its_step_and_an_event_acts_at_its_end():
     assert not Gamma_A[:12].any() and Gamma_A[12] > 0  # the astrocyte sees Y[11] from then on
 
 
-def starting(terminal=(0.0, 1.0, 0.0, 0.0), cell=(0.0, 0.1, 0.1, 0.9), store=(1.0, 0.0, 0.0)):
+def starting(terminal=(0.0, 1.0, 0.0, 0.0), cell=(0.0, 0.1, 0.1, 0.9), store=(1.0, 0.0, False)):
     rows = [[np.array([value]) for value in part] for part in (terminal, cell, store)]
     kinds = (synapse.Terminal, astrocyte.State, astrocyte.Store)
     return circuit.Circumstance(*(kind(*part) for kind, part in zip(kinds, rows, strict=True)))
@@ -202,7 +202,7 @@ def test_a_run_resumes_from_where_another_ended():
         ({"start": starting(cell=[0.0, 0.1, -0.1, 0.9])}, "start.cell.C = [-0.1]"),
         ({"start": starting(terminal=[0.0, 1.5, 0.0, 0.0])}, "start.terminal.x = [1.5]"),
         ({"start": starting(terminal=[0.0, 1.0, np.nan, 0.0])}, "start.terminal.Y = [nan]"),
-        ({"start": starting(store=[1.0, -3.0, 0.0])}, "start.store.G = [-3.]"),
+        ({"start": starting(store=[1.0, -3.0, False])}, "start.store.G = [-3.]"),
         ({"start": circuit.at_rest(build(2))}, "start.terminal.u has shape (2,): must be (1,)"),
     ],
 )
@@ -310,3 +310,18 @@ def test_a_closed_loop_converges_to_continuous_time():
     assert np.all(np.array(late[1e-3]) < [0.005, 0.001]), late
     orders = np.log2(np.array(late[1e-3]) / late[5e-4])
     assert np.all(orders > 0.7), orders
+
+
+@pytest.mark.parametrize("hold", ["start", "mean"])
+def test_a_step_sees_the_other_side_as_it_was_before_the_step(hold):
+    """Transmitter and gliotransmitter of the start of a step, or their means over it."""
+    dt, Y, G = 2e-3, 3.0, 0.5
+    start = starting(terminal=(0.0, 1.0, Y, 0.1), store=(1.0, G, False))
+    after = circuit.run(build(), [], [], dt, dt, start=start, hold=hold).final
+    of_Y, of_G = ((1 - np.exp(-rate * dt)) / (rate * dt) for rate in (40.0, 60.0))
+    G_held, Y_held = (G, Y) if hold == "start" else (G * of_G, Y * of_Y)
+    rate = 1.5 * G_held + 0.5 / 60  # of binding and unbinding
+    bound = 1.5 * G_held / rate
+    assert after.terminal.Gamma[0] == pytest.approx(bound + (0.1 - bound) * np.exp(-rate * dt))
+    expected = astrocyte.step(start.cell, dt, CELL, Y_held)
+    np.testing.assert_allclose(np.array(after.cell), np.array(expected), rtol=1e-12)
