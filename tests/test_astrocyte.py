@@ -76,6 +76,25 @@ def test_jacobian_matches_finite_differences(name, state, Y, I_bias):
     np.testing.assert_allclose(ours, numeric, rtol=1e-6, atol=1e-8 + 3e-10 * p.F_ex)
 
 
+# typed from the papers' tables a second time; sets of Stimberg et al. are compared with Brian 2
+OF_CALCIUM = {"O_P": 0.9, "C_T": 2, "rho_A": 0.185, "Omega_C": 6, "Omega_L": 0.11, "O_2": 0.2}
+OF_CALCIUM |= {"d_1": 0.13, "d_2": 1.049, "d_3": 0.9434, "d_5": 0.08234}
+OF_IP3 = {"K_delta": 0.1, "kappa_delta": 1.5, "O_beta": 0}
+DE_PITTA = OF_CALCIUM | OF_IP3 | {"O_3K": 2, "K_D": 0.7, "K_3K": 1, "F": 0, "F_ex": 0}
+TABLES_OF_PAPERS = {
+    "lallouette2014": OF_CALCIUM | OF_IP3 | {"K_P": 0.05, "O_delta": 0.7, "Omega_5P": 0.21}
+    | {"O_3K": 4.5, "K_D": 1, "K_3K": 0.7, "F": 2, "I_Theta": 0.3, "omega_I": 0.05},
+    "depitta2009-am": DE_PITTA | {"K_P": 0.1, "O_delta": 0.02, "Omega_5P": 0.04},
+    "depitta2009-fm": DE_PITTA | {"K_P": 0.05, "O_delta": 0.05, "Omega_5P": 0.05},
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("name", TABLES_OF_PAPERS)
+def test_other_published_sets_are_those_of_their_tables(name):
+    for symbol, value in TABLES_OF_PAPERS[name].items():
+        assert getattr(ASTROCYTES[name], symbol) == value, symbol
+
+
 # Fixed point and linear response at constant Y: computed by another program, two to four digits
 LINEAR_RESPONSE = [
     ("stimberg2019-ex2", 0.0, 0.0544, 0.0608, [-5.57, -0.99, -0.090, -0.051], 1.325),
@@ -360,6 +379,15 @@ def test_recycling_is_exact():
         ({"Y": -0.3}, "Y = -0.3"),
         ({"Y": np.nan}, "Y = nan"),
         ({"I_bias": -1.0}, "I_bias = -1"),
+        ({"Y": np.ones(3)}, "Y has shape (3,): must be a number or (1,)"),
+        ({"Y": lambda t: 0.3 if t < 50 else -0.3, "duration": 100}, "Y = -0.3"),
+        ({"I_bias": lambda t: math.nan, "duration": 100}, "I_bias = nan"),
+        ({"Y": lambda t: 500.0 * (t > 50), "dt": 0.02, "duration": 100}, "must be at most 0.018"),
+        ({"pairs": [[0, 1]]}, "pairs: must be at least 0 and below 1 and 1"),
+        ({"initial": astrocyte.at_rest(3), "pairs": [[0, -1]]}, "pairs: must be at least 0"),
+        ({"initial": astrocyte.at_rest(3), "pairs": [[0, 1], [1, 0]]}, "0 and 1 are paired more"),
+        ({"initial": astrocyte.at_rest(3), "pairs": [[1, 1]]}, "pairs: must join two different"),
+        ({"initial": astrocyte.at_rest(3), "pairs": [[0.0, 1.0]]}, "pairs has shape (1, 2)"),
         ({"dt": 0.5}, "dt = 0.5 s: must be at most 0.21"),
         ({"dt": 0.02, "Y": 500.0}, "dt = 0.02 s: must be at most 0.018"),
         ({"dt": 0.0}, "dt = 0"),
@@ -383,8 +411,27 @@ def test_bad_traces_are_refused():
         astrocyte.trace(EX2, [0.0, 2.0, 1.0])
     with pytest.raises(ValueError, match="initial C"):
         astrocyte.trace(EX2, [0.0, 1.0], (0, 0, -1, 0.9))
+    with pytest.raises(ValueError, match="finite"):
+        astrocyte.trace(EX2, [0.0, np.inf])
+    with pytest.raises(ValueError, match="one cell"):
+        astrocyte.trace(EX2, [0.0, 1.0], astrocyte.at_rest(2))
+    for breaks, word in (([2.0, 1.0], "unsorted"), ([1.0, 1.0], "duplicate"), ([np.nan], "nan")):
+        with pytest.raises(ValueError, match=f"breaks.*{word}"):
+            astrocyte.trace(EX2, [0.0, 3.0], breaks=breaks)
+    with pytest.raises(ValueError, match="Y = -1"):
+        astrocyte.trace(EX2, [0.0, 3.0], Y=lambda t: 1.0 if t < 2 else -1.0, breaks=[2.0])
+    with pytest.raises(ValueError, match="rtol = 0"):
+        astrocyte.trace(EX2, [0.0, 3.0], rtol=0.0)
     with pytest.raises(ValueError, match="n = 2"):
         astrocyte.ring(2)
+
+
+def test_a_threshold_too_sharp_to_compute_is_refused():
+    with pytest.raises(ValueError, match="omega_I = 0.001 uM: must be at least"):
+        replace(EX5, omega_I=0.001)
+    sharp = replace(EX5, omega_I=EX5.I_Theta / 250)
+    flow = astrocyte.threshold_flow(np.array([-1.0, -0.1, 0.1, 0.31, 1.0]), sharp)
+    np.testing.assert_allclose(flow, [-1, 0, 0, 1, 1], atol=1e-6)
 
 
 def test_the_largest_allowed_step_is_stable():

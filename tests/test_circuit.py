@@ -4,6 +4,7 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
+from scipy.integrate import solve_ivp
 
 from tripartite import astrocyte, circuit, synapse
 from tripartite.astrocyte import ASTROCYTES, GLIOTRANSMISSION
@@ -44,6 +45,12 @@ def test_a_sample_precedes_its_step_and_an_event_acts_at_its_end():
     assert Y[12] == pytest.approx(jump * np.exp(-SYNAPSE.Omega_c * dt))
     Gamma_A = run.cells[:, 0, 0]
     assert not Gamma_A[:12].any() and Gamma_A[12] > 0  # the astrocyte sees Y[11] from then on
+
+
+def starting(terminal=(0.0, 1.0, 0.0, 0.0), cell=(0.0, 0.1, 0.1, 0.9), store=(1.0, 0.0, False)):
+    rows = [[np.array([value]) for value in part] for part in (terminal, cell, store)]
+    kinds = (synapse.Terminal, astrocyte.State, astrocyte.Store)
+    return circuit.Circumstance(*(kind(*part) for kind, part in zip(kinds, rows, strict=True)))
 
 
 @pytest.fixture(scope="module")
@@ -189,6 +196,14 @@ def test_a_run_resumes_from_where_another_ended():
         ({"duration": 0.0}, "duration = 0"),
         ({"cell_every": 0}, "cell_every = 0"),
         ({"hold": "middle"}, "hold = 'middle'"),
+        ({"I_bias": -1.0}, "I_bias = -1"),
+        ({"I_bias": np.nan}, "I_bias = nan"),
+        ({"I_bias": np.ones(2)}, "I_bias has shape (2,)"),
+        ({"start": starting(cell=[0.0, 0.1, -0.1, 0.9])}, "start.cell.C = [-0.1]"),
+        ({"start": starting(terminal=[0.0, 1.5, 0.0, 0.0])}, "start.terminal.x = [1.5]"),
+        ({"start": starting(terminal=[0.0, 1.0, np.nan, 0.0])}, "start.terminal.Y = [nan]"),
+        ({"start": starting(store=[1.0, -3.0, False])}, "start.store.G = [-3.]"),
+        ({"start": circuit.at_rest(build(2))}, "start.terminal.u has shape (2,): must be (1,)"),
     ],
 )
 def test_bad_input_is_refused_before_the_first_step(change, word):
@@ -207,7 +222,9 @@ def test_a_step_that_piled_up_spikes_make_unstable_is_refused():
 @pytest.mark.parametrize(
     ("change", "word"),
     [
-        ({"listens": np.array([[0, 1]])}, "listens: must be below 1 and 1"),
+        ({"listens": np.array([[0, 1]])}, "listens: must be at least 0 and below 1 and 1"),
+        ({"listens": np.array([[0, 0], [0, 0]])}, "listens: 0 and 0 are paired more than once"),
+        ({"gaps": np.array([[0, 0]])}, "gaps: must join two different"),
         ({"talks": np.array([[0.5, 0.0]])}, "talks"),
         ({"gaps": np.array([0, 1])}, "gaps has shape"),
         ({"pooling": "median"}, "pooling = 'median'"),
@@ -217,3 +234,94 @@ def test_a_step_that_piled_up_spikes_make_unstable_is_refused():
 def test_impossible_wiring_is_refused(change, word):
     with pytest.raises(ValueError, match=word):
         replace(build(), **change)
+
+
+def continuous_loop(spikes, times):
+    """One terminal and its astrocyte in continuous time, solved from event to event by DOP853.
+
+    Equations and numbers of example 4 once more, none of them ours. Returns calcium at times,
+    when gliotransmitter was released, and what every spike released.
+    """
+
+    def slope(t, y):
+        u, x, Y, bound, Gamma, I, C, h, x_A, G = y
+        m, stored = I / (I + 0.13) * C / (C + 0.08), 2 - 1.18 * C
+        J_delta = 0.6 / (1 + I / 1.5) * C**2 / (C**2 + 0.1**2)
+        J_3K = 4.5 * C**4 / (C**4 + 0.7**4) * I / (I + 1)
+        J_ex = -2 / 2 * (1 + np.tanh((abs(I) - 0.3) / 0.05)) * np.sign(I)
+        Q = 1.05 * (I + 0.13) / (I + 0.9434)
+        return [
+            -3.33 * u,
+            2 * (1 - x),
+            -40 * Y,
+            1.5 * G * (1 - bound) - 0.5 / 60 * bound,
+            0.3 * Y * (1 - Gamma) - 0.5 * (1 + 10 * C / (C + 0.5)) * Gamma,
+            3.2 * Gamma + J_delta - J_3K - 0.05 * I + J_ex,
+            (6 * (m * h) ** 3 + 0.1) * stored - 0.9 * C**2 / (C**2 + 0.05**2),
+            0.2 * (Q - (Q + C) * h),
+            0.6 * (1 - x_A),
+            -60 * G,
+        ]
+
+    def crossing(t, y):
+        return y[6] - 0.5
+
+    crossing.terminal, crossing.direction = True, 1
+    y, t = np.array([0, 1, 0, 0, 0, 0.01, 0.01, 0.9, 1, 0.0]), 0.0
+    calcium, releases, released = np.empty(len(times)), [], []
+    for end in [*spikes, times[-1]]:
+        while t < end:
+            # a crossing just found is not looked for again
+            armed = crossing if y[6] < 0.5 - 1e-9 else None
+            part = solve_ivp(
+                slope, (t, end), y, "DOP853", dense_output=True, events=armed, rtol=1e-8, atol=1e-10
+            )
+            stretch = (times >= t) & (times <= part.t[-1])
+            calcium[stretch] = part.sol(times[stretch])[6]
+            y, t = part.y[:, -1].copy(), part.t[-1]
+            if part.status == 1:
+                releases.append(t)
+                y[9] += 6.5e-4 * 200e3 * 0.6 * y[8]
+                y[8] *= 1 - 0.6
+        if end in spikes:
+            y[0] += (1 - y[3]) * 0.6 * (1 - y[0])
+            released.append(y[0] * y[1])
+            y[1] -= released[-1]
+            y[2] += 0.005 * 500e3 * released[-1]
+    return calcium, np.array(releases), np.array(released)
+
+
+def test_a_closed_loop_converges_to_continuous_time():
+    spikes = np.array([0.2, 0.5, 0.8, 1.1, 1.4, 3.0, 4.5])
+    times = np.arange(0, 5.0001, 0.02)
+    calcium, releases, released = continuous_loop(spikes, times)
+    assert len(releases) == 1 and released[-1] < 0.3 * released[0]  # and the loop acts
+    start = circuit.at_rest(build(), [[0.0], [0.01], [0.01], [0.9]])
+    late = {}
+    for dt in (1e-3, 5e-4):
+        run = circuit.run(
+            build(), spikes, np.zeros(7, int), 5, dt, start=start, hold="mean",
+            record_every=round(0.02 / dt),
+        )  # fmt: skip
+        late[dt] = [np.abs(run.cells[:, 2, 0] - calcium).max(),
+                    np.abs(run.released - released).max()]  # fmt: skip
+        # spike and release both wait for the end of their step
+        np.testing.assert_allclose(run.releases + dt, releases, atol=3 * dt)
+    assert np.all(np.array(late[1e-3]) < [0.005, 0.001]), late
+    orders = np.log2(np.array(late[1e-3]) / late[5e-4])
+    assert np.all(orders > 0.7), orders
+
+
+@pytest.mark.parametrize("hold", ["start", "mean"])
+def test_a_step_sees_the_other_side_as_it_was_before_the_step(hold):
+    """Transmitter and gliotransmitter of the start of a step, or their means over it."""
+    dt, Y, G = 2e-3, 3.0, 0.5
+    start = starting(terminal=(0.0, 1.0, Y, 0.1), store=(1.0, G, False))
+    after = circuit.run(build(), [], [], dt, dt, start=start, hold=hold).final
+    of_Y, of_G = ((1 - np.exp(-rate * dt)) / (rate * dt) for rate in (40.0, 60.0))
+    G_held, Y_held = (G, Y) if hold == "start" else (G * of_G, Y * of_Y)
+    rate = 1.5 * G_held + 0.5 / 60  # of binding and unbinding
+    bound = 1.5 * G_held / rate
+    assert after.terminal.Gamma[0] == pytest.approx(bound + (0.1 - bound) * np.exp(-rate * dt))
+    expected = astrocyte.step(start.cell, dt, CELL, Y_held)
+    np.testing.assert_allclose(np.array(after.cell), np.array(expected), rtol=1e-12)

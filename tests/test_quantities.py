@@ -5,10 +5,11 @@ from dataclasses import FrozenInstanceError, fields, replace
 import pytest
 
 from tripartite.astrocyte import ASTROCYTES, GLIOTRANSMISSION
+from tripartite.dynamics import Times
 from tripartite.quantities import UNITS
 from tripartite.synapse import SYNAPSES
 
-SETS = [*SYNAPSES.values(), *ASTROCYTES.values(), *GLIOTRANSMISSION.values()]
+SETS = [*SYNAPSES.values(), *ASTROCYTES.values(), *GLIOTRANSMISSION.values(), Times()]
 SYNAPSE = SYNAPSES["stimberg2019-ex3"]
 
 
@@ -54,9 +55,9 @@ def test_impossible_values_are_refused_by_name(name, value, words):
 @pytest.mark.parametrize("parameters", SETS, ids=lambda p: type(p).__name__)
 def test_every_parameter_has_a_unit_of_the_code_and_a_meaning(parameters):
     computed_in = {base for base, _ in UNITS.values()}
-    for symbol, value, unit, meaning in parameters.table():
+    for symbol, value, unit, meaning, source in parameters.table():
         assert unit in computed_in
-        assert len(meaning) > 10
+        assert len(meaning) > 10 and source
         assert value == getattr(parameters, symbol)
     with pytest.raises(FrozenInstanceError):
         setattr(parameters, fields(parameters)[0].name, 1.0)

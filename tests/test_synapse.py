@@ -164,3 +164,10 @@ def test_bad_fractions_and_rates_are_refused():
         synapse.poisson(200.0, 1, 1.0, 1e-3, seed=0)
     with pytest.raises(ValueError, match="rate"):
         synapse.poisson(-1.0, 1, 1.0, 1e-3, seed=0)
+    with pytest.raises(ValueError, match="dt = -0.1"):
+        synapse.relax(synapse.rested(), -0.1, P)
+    for rate in (0.0, -2.0, math.nan):
+        with pytest.raises(ValueError, match="rate = "):
+            synapse.stationary([1.0, rate], P)
+    with pytest.raises(ValueError, match="released = "):
+        synapse.transmitter(np.array([1.0]), [0.5], 1.5, P)

@@ -11,12 +11,15 @@ import itertools
 import math
 from collections.abc import Callable
 from dataclasses import dataclass, replace
+from functools import partial
 from typing import NamedTuple
 
 import numpy as np
 
 from . import rungekutta
-from .checks import check_choice, check_positive, check_positive_int
+from .checks import (
+    check_choice, check_pairs, check_positive, check_positive_int, check_spike_times,
+)  # fmt: skip
 from .quantities import Quantities, quantity
 from .rungekutta import TABLES
 
@@ -25,40 +28,52 @@ Input = float | Array | Callable[[float], float | Array]
 """A constant, one number a cell, or a function of the time in s that returns either."""
 
 
+_calcium = partial(quantity, source="Li and Rinzel 1994")
+_ip3 = partial(quantity, source="De Pitta et al. 2009")
+_receptors = partial(quantity, source="Stimberg et al. 2019")
+_exchange = partial(quantity, source="Goldberg et al. 2010")
+_release = partial(quantity, source="De Pitta et al. 2011")
+
+
 @dataclass(frozen=True)
 class Astrocyte(Quantities):
     """Parameters of the G-ChI model. O_beta = 0 leaves the ChI model, without receptors."""
 
     # calcium
-    O_P: float = quantity("uM/s", "highest rate of SERCA uptake", 0, 100)
-    K_P: float = quantity("uM", "calcium affinity of SERCA", 0, 100, above=True)
-    C_T: float = quantity("uM", "total free calcium, per volume of cytosol", 0, 100, above=True)
-    rho_A: float = quantity("1", "volume of ER over that of cytosol", 0, 10, above=True)
-    Omega_C: float = quantity("1/s", "highest rate of release through IP3 receptors", 0, 1e3)
-    Omega_L: float = quantity("1/s", "leak out of the ER", 0, 1e3)
-    d_1: float = quantity("uM", "IP3 binding affinity", 0, 100, above=True)
-    d_2: float = quantity("uM", "calcium inactivation dissociation", 0, 100, above=True)
-    d_3: float = quantity("uM", "IP3 dissociation", 0, 100, above=True)
-    d_5: float = quantity("uM", "calcium activation dissociation", 0, 100, above=True)
-    O_2: float = quantity("1/(uM s)", "binding of calcium to the inhibiting site", above=True)
+    O_P: float = _calcium("uM/s", "highest rate of SERCA uptake", 0, 100)
+    K_P: float = _calcium("uM", "calcium affinity of SERCA", 0, 100, above=True)
+    C_T: float = _calcium("uM", "total free calcium, per volume of cytosol", 0, 100, above=True)
+    rho_A: float = _calcium("1", "volume of ER over that of cytosol", 0, 10, above=True)
+    Omega_C: float = _calcium("1/s", "highest rate of release through IP3 receptors", 0, 1e3)
+    Omega_L: float = _calcium("1/s", "leak out of the ER", 0, 1e3)
+    d_1: float = _calcium("uM", "IP3 binding affinity", 0, 100, above=True)
+    d_2: float = _calcium("uM", "calcium inactivation dissociation", 0, 100, above=True)
+    d_3: float = _calcium("uM", "IP3 dissociation", 0, 100, above=True)
+    d_5: float = _calcium("uM", "calcium activation dissociation", 0, 100, above=True)
+    O_2: float = _calcium("1/(uM s)", "binding of calcium to the inhibiting site", above=True)
     # IP3
-    O_beta: float = quantity("uM/s", "highest production by PLC beta", 0, 1e3)
-    O_N: float = quantity("1/(uM s)", "binding of transmitter to receptors")
-    Omega_N: float = quantity("1/s", "inactivation of receptors", above=True)
-    K_KC: float = quantity("uM", "calcium affinity of PKC", 0, 100, above=True)
-    zeta: float = quantity("1", "highest reduction of affinity by PKC", 0, 1e3)
-    O_delta: float = quantity("uM/s", "highest production by PLC delta", 0, 1e3)
-    kappa_delta: float = quantity("uM", "inhibition of PLC delta by IP3", 0, 100, above=True)
-    K_delta: float = quantity("uM", "calcium affinity of PLC delta", 0, 100, above=True)
-    Omega_5P: float = quantity("1/s", "degradation of IP3 by IP-5P", 0, 1e3)
-    K_D: float = quantity("uM", "calcium affinity of IP3-3K", 0, 100, above=True)
-    K_3K: float = quantity("uM", "IP3 affinity of IP3-3K", 0, 100, above=True)
-    O_3K: float = quantity("uM/s", "highest degradation by IP3-3K", 0, 1e3)
+    O_beta: float = _ip3("uM/s", "highest production by PLC beta", 0, 1e3)
+    O_N: float = _receptors("1/(uM s)", "binding of transmitter to receptors")
+    Omega_N: float = _receptors("1/s", "inactivation of receptors", above=True)
+    K_KC: float = _receptors("uM", "calcium affinity of PKC", 0, 100, above=True)
+    zeta: float = _receptors("1", "highest reduction of affinity by PKC", 0, 1e3)
+    O_delta: float = _ip3("uM/s", "highest production by PLC delta", 0, 1e3)
+    kappa_delta: float = _ip3("uM", "inhibition of PLC delta by IP3", 0, 100, above=True)
+    K_delta: float = _ip3("uM", "calcium affinity of PLC delta", 0, 100, above=True)
+    Omega_5P: float = _ip3("1/s", "degradation of IP3 by IP-5P", 0, 1e3)
+    K_D: float = _ip3("uM", "calcium affinity of IP3-3K", 0, 100, above=True)
+    K_3K: float = _ip3("uM", "IP3 affinity of IP3-3K", 0, 100, above=True)
+    O_3K: float = _ip3("uM/s", "highest degradation by IP3-3K", 0, 1e3)
     # exchange of IP3 with a pipette and with neighbours
-    F_ex: float = quantity("uM/s", "highest exogenous flow of IP3", 0, 1e3)
-    F: float = quantity("uM/s", "highest flow of IP3 through gap junctions", 0, 1e3)
-    I_Theta: float = quantity("uM", "threshold difference of IP3", 0, 100)
-    omega_I: float = quantity("uM", "width of that threshold", 0, 100, above=True)
+    F_ex: float = _exchange("uM/s", "highest exogenous flow of IP3", 0, 1e3)
+    F: float = _exchange("uM/s", "highest flow of IP3 through gap junctions", 0, 1e3)
+    I_Theta: float = _exchange("uM", "threshold difference of IP3", 0, 100)
+    omega_I: float = _exchange("uM", "width of that threshold", 0, 100, above=True)
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if self.I_Theta > 250 * self.omega_I:
+            raise ValueError(f"omega_I = {self.omega_I:g} uM: must be at least I_Theta / 250")
 
 
 _EX2 = Astrocyte(
@@ -71,6 +86,10 @@ _EX2 = Astrocyte(
 _EX4 = replace(
     _EX2, K_P=0.05, O_beta=3.2, O_delta=0.6, K_delta=0.1, Omega_5P=0.05, K_D=0.7, F_ex=2.0, F=2.0
 )
+_DEPITTA = replace(
+    _EX4, O_beta=0.0, d_2=1.049, d_5=0.08234, rho_A=0.185, Omega_L=0.11, O_delta=0.05, O_3K=2.0,
+    F_ex=0.0, F=0.0,
+)  # fmt: skip
 
 ASTROCYTES: dict[str, Astrocyte] = {
     "stimberg2019-ex2": _EX2,
@@ -78,11 +97,16 @@ ASTROCYTES: dict[str, Astrocyte] = {
     "stimberg2019-ex4": _EX4,
     "stimberg2019-ex5": replace(_EX4, O_beta=0.0, F_ex=0.09, F=0.09),
     "stimberg2019-ex6": replace(_EX4, O_beta=0.5, O_delta=1.2, F_ex=0.0, F=0.09),
-    # table 1; its K_D and K_3K are those of the others swapped. PLC beta is not in the model
+    # table 1; its K_D and K_3K are those of the others swapped. PLC beta is not in the model, and
+    # the stimulus is an I_bias of 2 uM; F_ex is not in the table and taken equal to F
     "lallouette2014": replace(
         _EX4, O_beta=0.0, d_2=1.049, d_5=0.08234, rho_A=0.185, Omega_L=0.11, O_delta=0.7,
         Omega_5P=0.21, K_D=1.0, K_3K=0.7,
     ),
+    # amplitude- and frequency-modulated cells. Without PLC beta, which is not dynamic there, and
+    # without neighbours or a pipette: choose F_ex to drive them
+    "depitta2009-am": replace(_DEPITTA, K_P=0.1, O_delta=0.02, Omega_5P=0.04),
+    "depitta2009-fm": _DEPITTA,
 }  # fmt: skip
 """Published sets, by paper and example."""
 
@@ -91,12 +115,12 @@ ASTROCYTES: dict[str, Astrocyte] = {
 class Gliotransmission(Quantities):
     """Parameters of gliotransmitter release. De Pitta et al. 2011."""
 
-    C_Theta: float = quantity("uM", "calcium threshold of exocytosis", 0, 100, above=True)
-    Omega_A: float = quantity("1/s", "recycling of gliotransmitter", above=True)
-    U_A: float = quantity("1", "released fraction of what is available", 0, 1, above=True)
-    G_T: float = quantity("uM", "gliotransmitter in a vesicle", 1e3, 1e7)
-    rho_e: float = quantity("1", "volume of vesicles over extracellular volume", 0, 1, above=True)
-    Omega_e: float = quantity("1/s", "clearance of gliotransmitter", above=True)
+    C_Theta: float = _release("uM", "calcium threshold of exocytosis", 0, 100, above=True)
+    Omega_A: float = _release("1/s", "recycling of gliotransmitter", above=True)
+    U_A: float = _release("1", "released fraction of what is available", 0, 1, above=True)
+    G_T: float = _release("uM", "gliotransmitter in a vesicle", 1e3, 1e7)
+    rho_e: float = _release("1", "volume of vesicles over extracellular volume", 0, 1, above=True)
+    Omega_e: float = _release("1/s", "clearance of gliotransmitter", above=True)
 
 
 GLIOTRANSMISSION: dict[str, Gliotransmission] = {
@@ -383,10 +407,25 @@ def check_state(initial: Array) -> State:
     return State(*initial)
 
 
-def _check_input(**inputs: Input) -> None:
+def check_input(n: int, **inputs: float | Array) -> None:
+    """Raise ValueError unless every input is a concentration, or one for each of n cells."""
     for name, value in inputs.items():
-        if not callable(value) and not np.all(np.isfinite(value) & (np.asarray(value) >= 0)):
+        if np.shape(value) not in ((), (n,)):
+            raise ValueError(f"{name} has shape {np.shape(value)}: must be a number or ({n},)")
+        if not np.all(np.isfinite(value) & (np.asarray(value) >= 0)):
             raise ValueError(f"{name} = {value}: must be a concentration in uM, at least 0")
+
+
+def _check_inputs(n: int, times: Array, **inputs: Input) -> dict[str, float]:
+    """The largest value of every input; functions are looked at at these times, before any step."""
+    largest = {}
+    for name, value in inputs.items():
+        each = (value(t) for t in times) if callable(value) else [value]
+        largest[name] = 0.0
+        for now in each:
+            check_input(n, **{name: now})
+            largest[name] = max(largest[name], float(np.max(now)))
+    return largest
 
 
 def _at(value: Input, t: float, cells: slice = slice(None)) -> float | Array:
@@ -408,16 +447,21 @@ def trace(
     """One cell by LSODA at adaptive steps; entries (len(times),). Petzold 1983.
 
     times: s, increasing, from the time of initial on. Y, I_bias: uM, numbers or functions of time;
-    breaks: times at which those jump, increasing. The tolerances keep calcium within 1e-5 uM for 600 s; with
-    the customary 1e-3 the phase of an oscillation drifts. Raises RuntimeError where LSODA fails.
+    breaks: times at which those jump, increasing. The tolerances keep calcium within 1e-5 uM for
+    600 s; with the customary 1e-3 the phase of an oscillation drifts. Raises ValueError on times,
+    breaks, states or inputs that are impossible, RuntimeError where LSODA fails.
     """
     from scipy.integrate import odeint
 
     times = np.asarray(times, dtype=float)
-    if times.ndim != 1 or not np.all(np.diff(times) > 0):
-        raise ValueError("times: must be (records,), increasing")
+    if times.ndim != 1 or not (np.all(np.isfinite(times)) and np.all(np.diff(times) > 0)):
+        raise ValueError("times: must be (records,), finite and increasing")
+    check_positive(rtol=rtol, atol=atol)
+    breaks = check_spike_times(breaks, "breaks")
     start = np.array(check_state(initial))
-    _check_input(Y=Y, I_bias=I_bias)
+    if start.shape != (4,):
+        raise ValueError(f"initial has shape {start.shape}: must be (4,), one cell")
+    _check_inputs(1, [times[0], *breaks], Y=Y, I_bias=I_bias)
 
     def slope(t: float, y: Array) -> State:
         return rates(State(*y.tolist()), p, _at(Y, t), _at(I_bias, t))
@@ -458,19 +502,23 @@ def simulate(
 
     initial: (4, n); pairs: (k, 2) gap junctions; method: of rungekutta.TABLES; noise: strength of
     gating noise, 0 or 1 in the literature, and how it is read; record_every: steps between
-    samples, default only the last state. Functions of time are held over a step. Cells that are
-    not coupled run block by block. Raises ValueError on impossible states or inputs and on an
-    unstable step.
+    samples, default only the last state. Functions of time are held over a step. Takes
+    round(duration / dt) steps. Cells that are not coupled run block by block. Raises ValueError on
+    impossible states, inputs or pairs and on an unstable step.
     """
     state = check_state(initial)
-    check_positive(duration=duration)
+    n = state.C.size
+    check_positive(duration=duration, dt=dt)
     check_choice("calculus", calculus, ("stratonovich", "ito"))
-    _check_input(Y=Y, I_bias=I_bias, noise=noise)
-    check_step(dt, p, 0.0 if callable(Y) else Y, pairs, method)
+    check_input(1, noise=noise)
+    if pairs is not None:
+        check_pairs("pairs", pairs, (n, n), mutual=True)
     n_steps = round(duration / dt)
+    check_step(dt, p, 0.0, pairs, method)
+    largest = _check_inputs(n, (k * dt for k in range(n_steps)), Y=Y, I_bias=I_bias)
+    check_step(dt, p, largest["Y"], pairs, method)
     every = n_steps if record_every is None else record_every
     check_positive_int(n_steps=n_steps, record_every=every, block=block)
-    n = state.C.size
     recorded = np.arange(n_steps if record_every is None else 0, n_steps + 1, every)
     states = np.empty((len(recorded), 4, n))
     size = n if pairs is not None else block

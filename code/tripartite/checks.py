@@ -64,6 +64,25 @@ def _agree(given: dict, a: str, b: str, axis: int, what: str) -> None:
         )
 
 
+def check_pairs(name: str, pairs: Any, sizes: tuple[int, int], *, mutual: bool = False) -> None:
+    """Raise ValueError unless pairs, (k, 2), name members of two groups, each pair once.
+
+    mutual: (a, b) is the same pair as (b, a), and nothing pairs with itself.
+    """
+    pairs = np.asarray(pairs)
+    if pairs.ndim != 2 or pairs.shape[1] != 2 or not np.issubdtype(pairs.dtype, np.integer):
+        raise ValueError(f"{name} has shape {pairs.shape}: must be whole numbers, (pairs, 2)")
+    if pairs.size and (pairs.min() < 0 or np.any(pairs.max(axis=0) >= sizes)):
+        raise ValueError(f"{name}: must be at least 0 and below {sizes[0]} and {sizes[1]}")
+    pairs = np.sort(pairs, axis=1) if mutual else pairs
+    kinds, counts = np.unique(pairs, axis=0, return_counts=True)
+    if np.any(counts > 1):
+        a, b = kinds[np.argmax(counts)]
+        raise ValueError(f"{name}: {a} and {b} are paired more than once; must be once")
+    if mutual and np.any(pairs[:, 0] == pairs[:, 1]):
+        raise ValueError(f"{name}: must join two different members")
+
+
 def check_spike_times(spike_times: Any, name: str = "spike_times") -> np.ndarray:
     """The times as an array; ValueError unless they are 1-D, finite, at least 0 and increasing."""
     times = np.asarray(spike_times, dtype=float)

@@ -16,6 +16,7 @@ from __future__ import annotations
 import math
 from collections.abc import Iterator
 from dataclasses import dataclass
+from functools import partial
 from typing import NamedTuple
 
 import numpy as np
@@ -30,18 +31,21 @@ Array = np.ndarray
 REACH = 2.78  # Runge-Kutta of order 4 is stable for dt * rate up to 2.785 on the real axis
 
 
+_membrane = partial(quantity, source="Stimberg et al. 2019, example 1: C_m / g_l")
+_process = partial(quantity, source="Stobart et al. 2018: fastest calcium of processes")
+_chosen = partial(quantity, source="our choice")
+
+
 @dataclass(frozen=True)
 class Times(Quantities):
-    """Time constants. Membranes: C_m / g_l of Stimberg et al. 2019, example 1; gain: the fastest
-    calcium responses of astrocytic processes, Stobart et al. 2018; T and leaks: our choice.
-    """
+    """Time constants. Their sources are with them."""
 
-    T: float = quantity("s", "presentation of one token", above=True, default=1.0)
-    tau_h: float = quantity("s", "hidden neurons", above=True, default=0.02)
-    tau_l: float = quantity("s", "output neurons", above=True, default=0.02)
-    tau_p: float = quantity("s", "astrocyte's gain, where p = 1", above=True, default=0.12)
-    leak_H: float = quantity("1/s", "forgetting of Hebbian weights", default=0.0)
-    leak_g: float = quantity("1/s", "forgetting of weights to the astrocyte", default=0.0)
+    T: float = _chosen("s", "presentation of one token", above=True, default=1.0)
+    tau_h: float = _membrane("s", "hidden neurons", above=True, default=0.02)
+    tau_l: float = _membrane("s", "output neurons", above=True, default=0.02)
+    tau_p: float = _process("s", "astrocyte's gain, where p = 1", above=True, default=0.12)
+    leak_H: float = _chosen("1/s", "forgetting of Hebbian weights", default=0.0)
+    leak_g: float = _chosen("1/s", "forgetting of weights to the astrocyte", default=0.0)
 
 
 class Stimulus(NamedTuple):

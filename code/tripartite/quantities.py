@@ -28,12 +28,15 @@ def quantity(
     *,
     above: bool = False,
     default: Any = MISSING,
+    source: str = "",
 ) -> Any:
     """A dataclass field in one of the units the code computes in, allowed from low to high.
 
-    above: the value must be greater than low, not equal to it.
+    above: the value must be greater than low, not equal to it. source: who brought the parameter in;
+    its value has that of the published set.
     """
     metadata = {"unit": unit, "meaning": meaning, "low": low, "high": high, "above": above}
+    metadata["source"] = source
     return field(default=default, metadata=metadata)
 
 
@@ -44,10 +47,10 @@ class Quantities:
         for f in fields(self):
             object.__setattr__(self, f.name, _checked(f, getattr(self, f.name)))
 
-    def table(self) -> list[tuple[str, float, str, str]]:
-        """(symbol, value, unit, meaning) of every parameter, in order."""
+    def table(self) -> list[tuple[str, float, str, str, str]]:
+        """(symbol, value, unit, meaning, source) of every parameter, in order."""
         return [
-            (f.name, getattr(self, f.name), f.metadata["unit"], f.metadata["meaning"])
+            (f.name, getattr(self, f.name), *(f.metadata[k] for k in ("unit", "meaning", "source")))
             for f in fields(self)
         ]
 

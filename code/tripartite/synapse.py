@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
+from functools import partial
 from typing import NamedTuple
 
 import numpy as np
@@ -19,19 +20,23 @@ from .quantities import Quantities, quantity
 Array = np.ndarray
 
 
+_plasticity = partial(quantity, source="Tsodyks and Markram 1997")
+_glio = partial(quantity, source="De Pitta et al. 2011")
+
+
 @dataclass(frozen=True)
 class Synapse(Quantities):
     """Parameters of a presynaptic terminal and its cleft."""
 
-    rho_c: float = quantity("1", "volume of a vesicle over that of the cleft", 0, 1, above=True)
-    Y_T: float = quantity("uM", "transmitter in a vesicle", 1e3, 1e7)
-    Omega_c: float = quantity("1/s", "clearance of transmitter", above=True)
-    U_0: float = quantity("1", "resting release probability", 0, 1, above=True)
-    Omega_f: float = quantity("1/s", "decay of facilitation", above=True)
-    Omega_d: float = quantity("1/s", "recovery from depression", above=True)
-    O_G: float = quantity("1/(uM s)", "binding of gliotransmitter to presynaptic receptors")
-    Omega_G: float = quantity("1/s", "unbinding of gliotransmitter", above=True)
-    alpha: float = quantity("1", "release probability with all receptors bound", 0, 1)
+    rho_c: float = _glio("1", "volume of a vesicle over that of the cleft", 0, 1, above=True)
+    Y_T: float = _glio("uM", "transmitter in a vesicle", 1e3, 1e7)
+    Omega_c: float = _glio("1/s", "clearance of transmitter", above=True)
+    U_0: float = _plasticity("1", "resting release probability", 0, 1, above=True)
+    Omega_f: float = _plasticity("1/s", "decay of facilitation", above=True)
+    Omega_d: float = _plasticity("1/s", "recovery from depression", above=True)
+    O_G: float = _glio("1/(uM s)", "binding of gliotransmitter to presynaptic receptors")
+    Omega_G: float = _glio("1/s", "unbinding of gliotransmitter", above=True)
+    alpha: float = _glio("1", "release probability with all receptors bound", 0, 1)
 
 
 _EX3 = Synapse(
@@ -83,6 +88,8 @@ def rested(n: int = 1, x: float = 1.0) -> Terminal:
 
 def relax(state: Terminal, dt: float, p: Synapse, G: Array | float = 0.0) -> Terminal:
     """Exact state after dt seconds without a spike, gliotransmitter G (uM) held constant."""
+    if not dt >= 0:
+        raise ValueError(f"dt = {dt!r}: must be at least 0 s")
     return Terminal(
         state.u * math.exp(-p.Omega_f * dt),
         1 - (1 - state.x) * math.exp(-p.Omega_d * dt),
@@ -134,9 +141,12 @@ def transmitter(times: Array, spike_times: Array, released: Array | float, p: Sy
     """Transmitter in the cleft Y_S, uM, at sorted times; a sample at a spike's time precedes it.
 
     times: (..., ) s; spike_times: (n,) s, increasing; released: (n,) fractions r_S, or one for all.
+    Raises ValueError on impossible spike times or fractions.
     """
     spike_times = check_spike_times(spike_times)
     released = np.broadcast_to(released, spike_times.shape)
+    if not np.all((released >= 0) & (released <= 1 + 1e-9)):
+        raise ValueError(f"released = {released}: must be fractions, 0 to 1")
     Y, now, after = 0.0, 0.0, []
     for t, r in zip(spike_times, released):
         Y = Y * math.exp(-p.Omega_c * (t - now)) + p.rho_c * p.Y_T * r
@@ -154,6 +164,8 @@ def stationary(rate: Array, p: Synapse, Gamma: Array | float = 0.0) -> Response:
     rate: spikes per s, above 0; Gamma: bound receptors. Fixed point of relax then fire.
     """
     rate = np.asarray(rate, dtype=float)
+    if not np.all(np.isfinite(rate) & (rate > 0)):
+        raise ValueError(f"rate = {rate}: must be finite and above 0 spikes per s")
     U = release_probability(Gamma, p)
     u = U / (1 - (1 - U) * np.exp(-p.Omega_f / rate))
     kept = np.exp(-p.Omega_d / rate)
