@@ -108,7 +108,10 @@ def seeds(n):
         ({"seed": "0..9..4,1"}, [{"seed": s} for s in (0, 4, 8, 1)]),
         ({"gain": "1,2.5,1.0"}, [{"gain": 1.0}, {"gain": 2.5}]),
         ({"seed": [3, 4]}, [{"seed": 3}, {"seed": 4}]),
-        ({"wave": "sine,cosine", "seed": "7"}, [{"wave": w, "seed": 7} for w in ("sine", "cosine")]),
+        (
+            {"wave": "sine,cosine", "seed": "7"},
+            [{"wave": w, "seed": 7} for w in ("sine", "cosine")],
+        ),
         ({}, [{}]),
     ],
 )
