@@ -56,7 +56,8 @@ def _parameters(chapter: Chapter, values: dict[str, Value]) -> list[str]:
 
 def _committed_defaults(chapter: Chapter) -> dict[str, Value]:
     try:
-        text = git("show", f"HEAD:./{chapter.path.relative_to(ROOT).as_posix()}")
+        here = chapter.path.relative_to(ROOT).as_posix()
+        text = git("show", f"{_reference_commit(chapter) or 'HEAD'}:./{here}")
         cells = nbformat.reads(text, 4).cells
         (cell,) = (c for c in cells if "parameters" in c.metadata.get("tags", []))
         return {name: p.default for name, p in parse_parameters(cell.source).items()}
@@ -101,10 +102,8 @@ def _edits(chapter: Chapter) -> list[str]:
     here = chapter.path.relative_to(ROOT).as_posix()
     data = [path.relative_to(ROOT).as_posix() for path in data_read(chapter)]
     parts = {"code": ["code"], "data": data, "chapter": [here], "lock": [LOCK.name]}
-    references = [f"data/reference/{name}.*" for name in chapter.figures()]
     try:
-        commit = git("log", "-1", "--format=%h", "--", *references)
-        if not commit:
+        if not (commit := _reference_commit(chapter)):
             return []
         lines = []
         for part, paths in parts.items():
@@ -117,6 +116,12 @@ def _edits(chapter: Chapter) -> list[str]:
         return lines
     except (OSError, subprocess.CalledProcessError):
         return ["code: cannot tell, this is no git checkout"]
+
+
+def _reference_commit(chapter: Chapter) -> str:
+    """The last commit that touched the numbers of the chapter's figures; empty where none did."""
+    references = [f"data/reference/{name}.*" for name in chapter.figures()]
+    return git("log", "-1", "--format=%h", "--", *references)
 
 
 def _short(names: str) -> str:
