@@ -14,16 +14,18 @@ from pybtex.database import parse_string
 
 from companion import cite, cli, doctor, fetch
 from companion.chapters import chapters, find
+from companion.lock import pins
 
 
 def invoke(*arguments):
     return CliRunner().invoke(cli.main, arguments)
 
 
-def git(checkout: Checkout, *arguments: str) -> None:
+def git(checkout: Checkout, *arguments: str) -> str:
     identity = ["-c", "user.name=a", "-c", "user.email=a@b.c"]
     command = ["git", *identity, *arguments]
-    subprocess.run(command, cwd=checkout.root, check=True, capture_output=True)
+    done = subprocess.run(command, cwd=checkout.root, check=True, capture_output=True, text=True)
+    return done.stdout.strip()
 
 
 # --- list, cite, doctor: on the book itself ---
@@ -197,29 +199,34 @@ def test_causes_that_git_and_the_lock_know(accepted):
         return result.stdout.splitlines()
 
     (accepted.root / "causes.py").write_text(CAUSES)
+    # quantities imports checks, and the chapter quantities; neither imports attention
+    accepted.edit(
+        "book/01-tiny.ipynb", "import numpy as np", "import numpy as np, tripartite.quantities"
+    )
     assert causes() == ["code: cannot tell, this is no git checkout"]
     git(accepted, "init", "-q")
     git(accepted, "add", ".")
     git(accepted, "commit", "-qm", "reference")
     assert len(causes()) == 1 and causes()[0].startswith("nothing found in parameters, seed")
     lock = (accepted.root / "requirements.lock").read_text()
+    pin, commit = pins(lock)["numpy"], git(accepted, "log", "-1", "--format=%h")
     accepted.edit("requirements.lock", "\nnumpy==", "\nnumpy==0.")
     accepted.edit("code/tripartite/attention.py", '"""Softmax', '"""Scaled softmax')
+    accepted.edit("code/tripartite/checks.py", '"""', '"""All ')
     accepted.edit("book/01-tiny.ipynb", "size: float = 1.0", "size: float = 1.25")
     found = causes()
     assert found[0] == "parameters: size = 1.25, the reference has 1.0"
     assert found[1].startswith("package version: numpy ") and ", the lock has 0." in found[1]
     assert found[2:] == [
-        "code: edited, not committed: code/tripartite/attention.py",
+        "code: edited, not committed: code/tripartite/attention.py, code/tripartite/checks.py",
         "chapter: edited, not committed: book/01-tiny.ipynb",
-        "lock: edited, not committed: requirements.lock",
+        f"lock: changed since the reference ({commit}): numpy {pin} to 0.{pin}",
     ]
     (accepted.root / "requirements.lock").write_text(lock)
     git(accepted, "commit", "-qam", "changed, not accepted")
     first, second = causes()
     assert first == "parameters: size = 1.25, the reference has 1.0"
-    assert second.startswith("code: changed since the reference (")
-    assert second.endswith("): code/tripartite/attention.py")
+    assert second == f"code: changed since the reference ({commit}): code/tripartite/checks.py"
 
 
 @pytest.mark.parametrize(
