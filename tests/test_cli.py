@@ -199,9 +199,9 @@ def test_causes_that_git_and_the_lock_know(accepted):
         return result.stdout.splitlines()
 
     (accepted.root / "causes.py").write_text(CAUSES)
-    # quantities imports checks, and the chapter quantities; neither imports attention
+    # the chapter imports features, and that checks; neither imports attention
     accepted.edit(
-        "book/01-tiny.ipynb", "import numpy as np", "import numpy as np, tripartite.quantities"
+        "book/01-tiny.ipynb", "import numpy as np", "import numpy as np, tripartite.features"
     )
     assert causes() == ["code: cannot tell, this is no git checkout"]
     git(accepted, "init", "-q")
