@@ -225,7 +225,7 @@ def test_streams_and_displays_keep_their_order(slow):
 
 LEAKS = """\
 import os, sys
-import companion, numpy as np
+import companion, numpy as np, numpy.random
 from companion import claim
 import matplotlib.pyplot as plt
 places = [companion.__dict__, os.environ, globals(), sys.modules, np.__dict__]
