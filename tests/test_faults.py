@@ -126,7 +126,9 @@ def test_full_disk_during_a_sweep(tmp_path, slow):
             result.stdout + result.stderr
         )
         assert "Traceback" not in result.stderr
-        whole = [path for path in (disk / "runs").glob("[!.]*") if (path / "chapter.ipynb").exists()]
+        whole = [
+            path for path in (disk / "runs").glob("[!.]*") if (path / "chapter.ipynb").exists()
+        ]
         assert whole
         for path in whole:
             assert (path / "report.json").exists()
@@ -138,7 +140,10 @@ def test_full_disk_during_a_sweep(tmp_path, slow):
 
 @pytest.mark.parametrize("kind", ["link", "file", "other"])
 def test_output_folder_that_is_no_folder_of_a_run_is_refused_untouched(
-    slow, tiny_book, tmp_path, kind  # noqa: F811
+    slow,
+    tiny_book,
+    tmp_path,
+    kind,  # noqa: F811
 ):
     target, kept = tmp_path / "target", tmp_path / "kept"
     kept.mkdir()
@@ -222,14 +227,24 @@ def test_corrupted_notebook_is_named(slow, damage):
 
 def test_corrupted_notebook_is_one_line_in_every_command(slow):
     slow.checkout.notebook.write_bytes(b'{"cells": [')
-    for command in (["run", "1"], ["sweep", "1"], ["verify", "1"], ["list"], ["figure", "tiny-wave"]):
+    for command in (
+        ["run", "1"],
+        ["sweep", "1"],
+        ["verify", "1"],
+        ["list"],
+        ["figure", "tiny-wave"],
+    ):
         assert_one_line(slow.checkout.tripartite(*command), "01-tiny.ipynb is not a notebook")
 
 
 def test_damaged_results_of_runs_are_made_again(slow):
     assert slow.sweep("-p", "seed=0..2").returncode == 0
     for seed, damage in enumerate(
-        [lambda text: text[:50], lambda _: "", lambda text: text.replace('"sources": "', '"sources": "0')]
+        [
+            lambda text: text[:50],
+            lambda _: "",
+            lambda text: text.replace('"sources": "', '"sources": "0'),
+        ]
     ):
         report = slow.runs / ("defaults" if seed == 0 else f"seed={seed}") / "report.json"
         report.write_text(damage(report.read_text()))

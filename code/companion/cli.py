@@ -10,7 +10,7 @@ import click
 
 from .paths import BUILD
 
-PROBLEMS = "FetchError ParameterError LookupError BuildError ChapterError OSError".split()
+PROBLEMS = "FetchError ParameterError BuildError ChapterError OSError".split()
 EXIT_CODES = """\
 \b
 Exit codes:
@@ -37,15 +37,13 @@ class Group(click.Group):
         except Exception as error:
             names = {kind.__name__ for kind in type(error).__mro__}
             expected = names.intersection(PROBLEMS) and not isinstance(error, BrokenPipeError)
+            expected = expected or type(error) is LookupError  # a KeyError would be a mistake here
             if context.params.get("debug") or not expected:
                 raise
-            text = error.args[0] if isinstance(error, LookupError) else error
-            raise Problem(str(text)) from None
+            raise Problem(str(error)) from None
 
 
-@click.group(
-    cls=Group, context_settings={"help_option_names": ["-h", "--help"]}, epilog=EXIT_CODES
-)
+@click.group(cls=Group, context_settings={"help_option_names": ["-h", "--help"]}, epilog=EXIT_CODES)
 @click.option("--debug", is_flag=True, help="Show the traceback of an error.")
 @click.version_option(package_name="tripartite")
 def main(debug: bool) -> None:

@@ -23,6 +23,7 @@ from .freshness import state
 from .run import declared, finished, name_of, refuse, report_of, value
 from .warm import Server
 
+SCHEDULER_S = 10  # for it to answer
 STATISTICS = {
     "mean": np.mean,
     "rms": lambda x: np.sqrt(np.mean(x**2)),
@@ -152,7 +153,7 @@ def _executor(scheduler: str | None, workers: int | None) -> Iterator[Executor]:
     from distributed import Client
 
     try:
-        client = Client(scheduler, timeout="10s")
+        client = Client(scheduler, timeout=SCHEDULER_S)
     except (OSError, ValueError) as error:
         reason = " ".join(str(error).split())
         raise OSError(f"--scheduler {scheduler}: no Dask scheduler answers ({reason})") from None

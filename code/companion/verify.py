@@ -21,6 +21,9 @@ from .paths import DATA, LOCK, ROOT
 from .run import run
 
 
+_IMPORTS = re.compile(r"^(?:from|import) [^\n(]*(?:\([^)]*\))?", re.M)
+
+
 def verify(known: list[Chapter], values: dict[str, Value]) -> dict[Chapter, Comparison]:
     """Execute every chapter, two at a time, and compare; raises ChapterError where a cell fails."""
     if len(known) == 1:
@@ -56,7 +59,8 @@ def _parameters(chapter: Chapter, values: dict[str, Value]) -> list[str]:
 
 def _committed_defaults(chapter: Chapter) -> dict[str, Value]:
     try:
-        text = git("show", f"HEAD:./{chapter.path.relative_to(ROOT).as_posix()}")
+        here = chapter.path.relative_to(ROOT).as_posix()
+        text = git("show", f"{_reference_commit(chapter) or 'HEAD'}:./{here}")
         cells = nbformat.reads(text, 4).cells
         (cell,) = (c for c in cells if "parameters" in c.metadata.get("tags", []))
         return {name: p.default for name, p in parse_parameters(cell.source).items()}
@@ -100,27 +104,53 @@ def _edits(chapter: Chapter) -> list[str]:
     """What git knows to have changed since the chapter's references were committed."""
     here = chapter.path.relative_to(ROOT).as_posix()
     data = [path.relative_to(ROOT).as_posix() for path in data_read(chapter)]
-    parts = {"code": ["code"], "data": data, "chapter": [here], "lock": [LOCK.name]}
-    references = [f"data/reference/{name}.*" for name in chapter.figures()]
     try:
-        commit = git("log", "-1", "--format=%h", "--", *references)
-        if not commit:
+        if not (commit := _reference_commit(chapter)):
             return []
         lines = []
-        for part, paths in parts.items():
-            local = git("diff", "--relative", "--name-only", "HEAD", "--", *paths) if paths else ""
-            since = git("diff", "--relative", "--name-only", commit, "--", *paths) if paths else ""
-            if local:
-                lines.append(f"{part}: edited, not committed: {_short(local)}")
-            elif since and part != "chapter":
-                lines.append(f"{part}: changed since the reference ({commit}): {_short(since)}")
+        for part, paths in {"code": ["code"], "data": data, "chapter": [here]}.items():
+            if changed := _changed("HEAD", paths):
+                lines.append(f"{part}: edited, not committed: {changed}")
+        for part, paths in {"code": _modules(chapter.code()), "data": data}.items():
+            if not any(line.startswith(part) for line in lines):
+                if changed := _changed(commit, paths):
+                    lines.append(f"{part}: changed since the reference ({commit}): {changed}")
+        before, now = pins(git("show", f"{commit}:./{LOCK.name}")), pins(LOCK.read_text())
+        moved = [f"{k} {before[k]} to {v}" for k, v in now.items() if before.get(k, v) != v]
+        if moved:
+            lines.append(f"lock: changed since the reference ({commit}): {_short(moved)}")
         return lines
     except (OSError, subprocess.CalledProcessError):
         return ["code: cannot tell, this is no git checkout"]
 
 
-def _short(names: str) -> str:
-    listed = names.splitlines()
+def _changed(commit: str, paths: list[str]) -> str:
+    """Files under these paths that differ from the commit."""
+    if not paths:
+        return ""
+    return _short(git("diff", "--relative", "--name-only", commit, "--", *paths).splitlines())
+
+
+def _modules(code: str) -> list[str]:
+    """Files of the science that code imports, and those that they import."""
+    found: dict[str, None] = {}
+    queue = [code]
+    while queue:
+        for name in re.findall(r"\b\w+\b", "\n".join(_IMPORTS.findall(queue.pop()))):
+            path = ROOT / "code/tripartite" / f"{name}.py"
+            if path.exists() and str(path) not in found:
+                found[str(path)] = None
+                queue.append(path.read_text(encoding="utf-8"))
+    return list(found)
+
+
+def _reference_commit(chapter: Chapter) -> str:
+    """The last commit that touched the numbers of the chapter's figures; empty where none did."""
+    references = [f"data/reference/{name}.*" for name in chapter.figures()]
+    return git("log", "-1", "--format=%h", "--", *references)
+
+
+def _short(listed: list[str]) -> str:
     return ", ".join(listed[:4]) + (f" and {len(listed) - 4} more" if len(listed) > 4 else "")
 
 
