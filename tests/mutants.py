@@ -201,7 +201,8 @@ MUTANTS = [
            "astrocyte::a_cell_releases_once_for_each_excursion"),
     Mutant("astrocyte", "sign", 7, "the store loses what it keeps", "(1 - g.U_A) * store.x, store.x)", "g.U_A * store.x, store.x)",
            "astrocyte::a_cell_releases_once_for_each_excursion"),
-    Mutant("astrocyte", "time", 6, "a sample follows its step", "_at(Y, k * dt, cells)", "_at(Y, (k + 1) * dt, cells)", "astrocyte::input_may_be_a_function_of_time"),
+    Mutant("astrocyte", "time", 6, "a step sees the input of its end", "_at(Y, k * dt, cells)", "_at(Y, (k + 1) * dt, cells)",
+           "astrocyte::a_step_holds_the_input_of_its_start"),
     Mutant("rungekutta", "constant", 6, "the middle slopes of Runge-Kutta count once", "(1 / 6, 1 / 3, 1 / 3, 1 / 6)", "(1 / 4, 1 / 4, 1 / 4, 1 / 4)",
            "rungekutta::error_falls_with_the_order_of_the_table"),
     # circuit
