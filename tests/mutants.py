@@ -201,7 +201,8 @@ MUTANTS = [
            "astrocyte::a_cell_releases_once_for_each_excursion"),
     Mutant("astrocyte", "sign", 7, "the store loses what it keeps", "(1 - g.U_A) * store.x, store.x)", "g.U_A * store.x, store.x)",
            "astrocyte::a_cell_releases_once_for_each_excursion"),
-    Mutant("astrocyte", "time", 6, "a sample follows its step", "_at(Y, k * dt, cells)", "_at(Y, (k + 1) * dt, cells)", "astrocyte::input_may_be_a_function_of_time"),
+    Mutant("astrocyte", "time", 6, "a step sees the input of its end", "_at(Y, k * dt, cells)", "_at(Y, (k + 1) * dt, cells)",
+           "astrocyte::a_step_holds_the_input_of_its_start"),
     Mutant("rungekutta", "constant", 6, "the middle slopes of Runge-Kutta count once", "(1 / 6, 1 / 3, 1 / 3, 1 / 6)", "(1 / 4, 1 / 4, 1 / 4, 1 / 4)",
            "rungekutta::error_falls_with_the_order_of_the_table"),
     # circuit
@@ -217,12 +218,14 @@ MUTANTS = [
     Mutant("dynamics", "sign", 9, "the gain grows with the response", "r * (1.0 - P * p) / times.tau_p", "r * (1.0 + P * p) / times.tau_p", "dynamics::gain_relaxes_at_the_rate_p_over_tau_p"),
     Mutant("dynamics", "dropped term", 9, "hidden neurons do not decay", "(now.hidden - h) / times.tau_h", "now.hidden / times.tau_h", "dynamics::whole_stream_agrees_with_scipy"),
     Mutant("dynamics", "normalisation", 9, "writing is not divided by the presentation", "w, r = now.writing / times.T, now.reading", "w, r = now.writing, now.reading",
-           "dynamics::slow_tokens_write_what_the_network_writes"),
-    Mutant("dynamics", "dropped term", 9, "Hebbian weights do not leak", "h[..., None, :] - times.leak_H * H", "h[..., None, :]", "dynamics::leaks_weight_the_past_by_its_age"),
-    Mutant("dynamics", "axis", 9, "H is written with the roles of h and l exchanged in one factor", "(w * l)[..., None] * h[..., None, :]", "(w * l)[..., None] * h[..., None, ::-1]",
-           "dynamics::slow_tokens_write_what_the_network_writes"),
+           "dynamics::writing_follows_the_exact_solution_token_by_token"),
+    Mutant("dynamics", "dropped term", 9, "Hebbian weights do not leak", "h[..., None, :] - times.leak_H * H", "h[..., None, :]", "dynamics::writing_follows_the_exact_solution_token_by_token"),
+    Mutant("dynamics", "axis", 9, "Hebbian weights tie values to the wrong hidden neurons", "(w * l)[..., None] * h[..., None, :]", "(w * l)[..., None] * h[..., None, ::-1]",
+           "dynamics::writing_follows_the_exact_solution_token_by_token"),
     Mutant("dynamics", "dropped term", 9, "the exact solution forgets how h and l lag together", "tied_to_dh = lag_h * now.output + both * dl", "tied_to_dh = lag_h * now.output",
            "dynamics::writing_follows_the_exact_solution_token_by_token"),
+    Mutant("dynamics", "dropped term", 9, "the exact solution forgets the leak of g", "g = keep_g * g + w", "g = g + w",
+           "dynamics::leaks_weight_the_past_by_its_age"),
     Mutant("dynamics", "time", 9, "tokens are held one step too long", "for _ in range(steps):\n            state = _runge", "for _ in range(steps + 1):\n            state = _runge",
            "dynamics::writing_follows_the_exact_solution_token_by_token"),
     Mutant("dynamics", "time", 9, "Runge-Kutta's third slope is taken at the start", "c = rates(_ahead(state, b, dt / 2), now, times)", "c = rates(_ahead(state, a, dt / 2), now, times)",
@@ -231,7 +234,7 @@ MUTANTS = [
     Mutant("vision", "axis", 10, "patches go column by column", "np.moveaxis(cut, (-5, -3, -1, -4, -2), (-5, -4, -3, -2, -1))", "np.moveaxis(cut, (-3, -5, -1, -4, -2), (-5, -4, -3, -2, -1))",
            "vision::patches_go_row_by_row_after_the_class_token"),
     Mutant("vision", "time", 10, "the class token gets a patch's position", "return np.concatenate([positions[:1], square])", "return np.concatenate([square, positions[:1]])",
-           "vision::cubic_weights"),
+           "checkpoints::hidden_states_are_those_of_transformers"),
 ]  # fmt: skip
 
 

@@ -227,6 +227,16 @@ def test_input_may_be_a_function_of_time():
     np.testing.assert_array_equal(constant.states, function.states)
 
 
+def test_a_step_holds_the_input_of_its_start():
+    def of_second_step(t):
+        return 1.0 if 0.005 < t < 0.015 else 0.0
+
+    rest = astrocyte.at_rest()
+    ours = astrocyte.simulate(EX2, rest, 0.03, 0.01, Y=of_second_step, record_every=1).states
+    bound = ours[:, 0, 0]
+    assert bound[1] == 0 and bound[2] > 0 and bound[3] < bound[2]
+
+
 def random_state(rng, n):
     return np.stack([rng.uniform(0, 0.5, n), rng.uniform(0, 2, n), rng.uniform(0.05, 0.8, n),
                      rng.uniform(0.2, 0.9, n)])  # fmt: skip

@@ -145,8 +145,8 @@ def ledger_figures(srcdir):
             f'src="../figures/{f.name}/{f.name}.svg" alt="{esc(f.alt)}"><span>{esc(f.words)}</span></a>'
             for f in by_chapter.get(chapter.slug, [])
         )
-        title = chapter.read().cells[0].source.splitlines()[0].lstrip("# ")
-        yield f"{int(chapter.number)} {title}", f'<div class="gallery">{items}</div>'
+        title = re.search(r"^# (.*)", chapter.read().cells[0].source, re.M)[1]
+        yield f"{int(chapter.number)}. {title}", f'<div class="gallery">{items}</div>'
 
 
 def ledger_claims(srcdir):
