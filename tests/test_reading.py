@@ -7,6 +7,7 @@ import re
 import subprocess
 import sys
 from types import SimpleNamespace
+from xml.etree import ElementTree
 
 import nbformat
 import numpy as np
@@ -368,6 +369,24 @@ def test_pages_are_light(site, chapter_pages):
         own = {(page.parent / image["src"]).resolve() for image in soup.select(".bd-article img")}
         weight = page.stat().st_size + sum(path.stat().st_size for path in own)
         assert weight < LIGHTEST, f"{slug}: {weight / 1000:.0f} kB"
+
+
+def test_lighter_pictures_are_the_same_pictures():
+    lighter = extension("lighten").lighter
+    chapter = next(c for c in chapters() if c.number == "08")
+    shown = [o.get("data", {}) for cell in chapter.code_cells() for o in cell.outputs]
+    pictures = [data["image/svg+xml"] for data in shown if "image/svg+xml" in data]
+    number = re.compile(r"-?\d+(?:\.\d+)?")
+    for svg in pictures:
+        light = lighter(svg)
+        assert len(light) < 0.9 * len(svg)
+        before, after = ElementTree.fromstring(svg), ElementTree.fromstring(light)
+        for tag, attribute in (("path", "d"), ("use", "x"), ("use", "y")):
+            old = [e.get(attribute, "") for e in before.iter(f"{{*}}{tag}")]
+            new = [e.get(attribute, "") for e in after.iter(f"{{*}}{tag}")]
+            assert [re.sub(r"[^A-Za-z]", "", d) for d in old] == [re.sub(r"[^A-Za-z]", "", d) for d in new]  # fmt: skip
+            at = [np.array(number.findall(" ".join(x)), dtype=float) for x in (old, new)]
+            np.testing.assert_allclose(*at, atol=0.0051)  # half of the last digit kept
 
 
 def test_single_page_keeps_its_links_within(tmp_path):
