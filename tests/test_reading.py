@@ -1,5 +1,7 @@
 """What helps a reader of the site: the living picture, chapter heads, previews, downloads, what the web needs."""
 
+# ruff: noqa: F811  fixtures come from test_site
+
 import importlib
 import json
 import os
@@ -15,7 +17,7 @@ import pytest
 from companion import pdf
 from companion.chapters import chapters
 from companion.paths import DATA, ROOT
-from test_site import documents, origin  # noqa: F401  fixtures
+from test_site import documents, origin  # noqa: F401
 from tripartite import attention, features, network, pretrained
 
 LIGHTEST = 800_000  # bytes of a chapter's own HTML, data and pictures
@@ -66,9 +68,7 @@ def test_living_picture_shows_what_the_network_computes(living):
     scale = np.exp(memory.log_scale[seen["neurons"]])
     written = memory.hebbian[np.ix_(seen["outputs"], seen["neurons"])] * scale
     np.testing.assert_allclose(seen["H"][-1], written, atol=1e-12)
-    np.testing.assert_allclose(
-        seen["g"][-1], memory.astrocytic[seen["neurons"]] * scale, rtol=1e-9
-    )
+    np.testing.assert_allclose(seen["g"][-1], memory.astrocytic[seen["neurons"]] * scale, rtol=1e-9)
     softmax = attention.softmax_attention(q, k, v)[:, seen["outputs"]]
     np.testing.assert_allclose(seen["exact"], softmax, atol=1e-12)
 
@@ -323,9 +323,12 @@ def test_every_page_has_a_card_and_structured_data(site, pages):
             continue
         told = {m.get("property") or m.get("name"): m.get("content") for m in soup.find_all("meta")}
         assert len(told["description"]) > 20 and len(told["og:title"]) > 3, path
+        assert told["og:site_name"].startswith("Transformers from neurons and astrocytes")
         picture = (site / path).parent / told["og:image"]
         assert picture.read_bytes()[16:24] == (1200).to_bytes(4, "big") + (630).to_bytes(4, "big")
-        (record,) = [json.loads(s.string) for s in soup.find_all("script", type="application/ld+json")]
+        (record,) = [
+            json.loads(s.string) for s in soup.find_all("script", type="application/ld+json")
+        ]
         assert record["@type"] == "ScholarlyArticle" and record["headline"] == told["og:title"]
         for part in record.get("hasPart", []):
             assert part["@type"] == "Dataset" and 50 <= len(part["description"]) <= 5000
@@ -340,7 +343,7 @@ def test_public_address_makes_a_map_and_an_absolute_404(tmp_path):
     names = {"book/index", "book/04-language"}
 
     def write(base):
-        config = SimpleNamespace(html_baseurl=base, project="Book")
+        config = SimpleNamespace(html_baseurl=base, html_title="Book")
         builder = SimpleNamespace(name="html")
         env = SimpleNamespace(found_docs=names)
         web.write_files(SimpleNamespace(config=config, builder=builder, env=env, outdir=tmp_path), None)  # fmt: skip

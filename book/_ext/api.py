@@ -14,7 +14,9 @@ def as_written(app, what, name, obj, options, lines):
 
 def without_fields(app, what, name, obj, skip, options):
     """Leave out the fields of named tuples, which the text above them explains."""
-    return True if (getattr(obj, "__doc__", "") or "").startswith("Alias for field number") else None
+    return (
+        True if (getattr(obj, "__doc__", "") or "").startswith("Alias for field number") else None
+    )
 
 
 def allow(app, config):

@@ -105,7 +105,18 @@ def site(folder: Path, builder: str = "html") -> Path:
     """
     # not by its script, whose first line a space in the path would break
     run = "import sys; from jupyter_book.cli.main import main; sys.exit(main())"
-    command = [sys.executable, "-c", run, "build", "-W", "-n", "--keep-going", "-q", "--builder", builder]
+    command = [
+        sys.executable,
+        "-c",
+        run,
+        "build",
+        "-W",
+        "-n",
+        "--keep-going",
+        "-q",
+        "--builder",
+        builder,
+    ]
     log = folder.with_suffix(".log")
     result = subprocess.run([*command, str(folder)], capture_output=True, text=True)
     log.write_text(result.stdout + result.stderr, encoding="utf-8")

@@ -42,8 +42,6 @@ def single_page(html: Path) -> Path:
 
 
 PAPER = """
-section > h1 { break-before: page; }
-section:first-of-type > h1:first-child { break-before: auto; }
 pre { white-space: pre-wrap !important; overflow-wrap: anywhere; }
 details.hide, .headerlink, .copybtn { display: none !important; }
 h1, h2, h3, h4 { break-after: avoid; }
@@ -73,6 +71,8 @@ def _print(page: Path, chromium: str) -> bytes:
                 raise build.BuildError("not on the page: " + ", ".join(missing))
             tab.add_style_tag(content=PAPER)
             tab.evaluate("document.querySelectorAll('details').forEach(e => e.open = true)")
+            chapters = "[...document.querySelectorAll('h1')].filter(e => e.offsetParent).slice(1)"
+            tab.evaluate(chapters + ".forEach(e => e.style.breakBefore = 'page')")
             return tab.pdf(
                 format="A4",
                 scale=0.8,
