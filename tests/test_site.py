@@ -277,7 +277,7 @@ def test_links_and_anchors_resolve(site, documents):
 
 
 def test_pages_are_the_table_of_contents(site, documents):
-    generated = {"index", "genindex", "search", "py-modindex"}
+    generated = {"404", "index", "genindex", "search", "py-modindex"}
     built = {path.relative_to(site).with_suffix("").as_posix() for path in documents}
     of_figures = {f"figures/{name}/index" for name in FIGURES}
     assert built - generated == set(PAGES) | of_figures

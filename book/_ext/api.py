@@ -12,6 +12,13 @@ def as_written(app, what, name, obj, options, lines):
         lines[i] = f"| {text}" if line.startswith(" ") else text
 
 
+def without_fields(app, what, name, obj, skip, options):
+    """Leave out the fields of named tuples, which the text above them explains."""
+    return (
+        True if (getattr(obj, "__doc__", "") or "").startswith("Alias for field number") else None
+    )
+
+
 def allow(app, config):
     # the value of a type alias, of the standard library: its pages are on another host
     config.nitpick_ignore = [*config.nitpick_ignore, ("py:class", "collections.abc.Callable")]
@@ -20,5 +27,6 @@ def allow(app, config):
 def setup(app):
     app.setup_extension("sphinx.ext.autodoc")
     app.connect("config-inited", allow)
+    app.connect("autodoc-skip-member", without_fields)
     app.connect("autodoc-process-docstring", as_written)
     return {"version": "1", "parallel_read_safe": True, "parallel_write_safe": True}

@@ -30,17 +30,17 @@ COLAB_BRANCH = "notebooks"  # the workflow puts there what this extension writes
 
 
 def head(doctree):
-    """(first section, promise, list of facts or None) of a page."""
+    """(promise or None, list of facts or None) of a page: what its first section begins with."""
     section = next(iter(doctree.findall(nodes.section)), None)
     parts = [c for c in section.children if isinstance(c, (nodes.paragraph, nodes.bullet_list))] if section else []  # fmt: skip
     promise = parts[0] if parts and isinstance(parts[0], nodes.paragraph) else None
     facts = parts[1] if len(parts) > 1 and isinstance(parts[1], nodes.bullet_list) else None
-    return section, promise, facts
+    return promise, facts
 
 
 def collect(app, doctree):
     docname = app.env.docname
-    section, promise, facts = head(doctree)
+    promise, facts = head(doctree)
     text = facts.astext() if facts else ""
     minutes = re.search(r"(\d+) minutes", text)
     app.env.companion_heads[docname] = {
@@ -63,7 +63,7 @@ def first_sentence(text, longest=150):
 def add_facts(app, doctree, docname):
     name_claims(doctree, docname)
     number = CHAPTER.match(docname)
-    section, _, facts = head(doctree)
+    _, facts = head(doctree)
     if not number or facts is None or app.builder.format != "html":
         return
     known = app.env.companion_heads[docname]
@@ -142,7 +142,9 @@ def finish_page(app, pagename, templatename, context, doctree):
     claims = app.builder.get_relative_uri(pagename, "book/claims")
     context["body"] = re.sub(
         re.escape(CHIP) + r"(C[1-9])</span>",
-        lambda m: f'<a class="claim-id" href="{claims}#claim-{m[1].lower()}" title="claim of the paper">{m[1]}</a>',
+        lambda m: (
+            f'<a class="claim-id" href="{claims}#claim-{m[1].lower()}" title="claim of the paper">{m[1]}</a>'
+        ),
         context["body"],
     )
     relations = getattr(app.builder, "relations", {}).get(pagename, (None, None, None))
@@ -171,14 +173,14 @@ def write_downloads(app, error):
             write_bytes(target.with_suffix(suffix), content.encode())
 
 
-INSTALL = '''\
+INSTALL = """\
 # Where the companion is not installed, as on Colab: fetch it and what it needs. Skipped where it is.
 import importlib.util, subprocess, sys
 if importlib.util.find_spec("companion") is None:
     subprocess.run(["git", "clone", "--quiet", "--depth", "1", "{repository}", "companion-book"], check=True)
     needed = ["numpy>=2.1", "scipy>=1.14", "matplotlib>=3.10", "array-api-compat", "safetensors", "tokenizers", "pillow", "onnx", "pooch", "tqdm", "click", "nbformat", "pyarrow"]
     subprocess.run([sys.executable, "-m", "pip", "install", "--quiet", *needed], check=True)
-    sys.path.insert(0, "companion-book/code")'''
+    sys.path.insert(0, "companion-book/code")"""
 
 
 def standalone(notebook, repository):

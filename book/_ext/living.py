@@ -91,8 +91,8 @@ def _state(seen, phase, t, h_top, H_top, g_top, p_top, value_top, none):
     height = GAUGE_BOTTOM - GAUGE_TOP
     moving = {}
     for i in range(n):
-        moving[f"token{i}", "class"] = (
-            ("token now" if i == t else "token") + (" written" if i < written else "")
+        moving[f"token{i}", "class"] = ("token now" if i == t else "token") + (
+            " written" if i < written else ""
         )
     for i in range(4):
         moving[f"hidden{i}", "fill-opacity"] = 0.08 + 0.92 * h[i]

@@ -92,7 +92,9 @@ def symbols(env):
             # a bare letter is used for what the notation writes with its token: p for p_t
             for spelt in {name, re.sub(r"_t$", "", name), re.sub(r"_t$", "_i", name)}:
                 known = found.setdefault(spelt, [])
-                text = f"<strong>\\({html.escape(name)}\\)</strong> {_markup(cells[2])}{unit}{where}"
+                text = (
+                    f"<strong>\\({html.escape(name)}\\)</strong> {_markup(cells[2])}{unit}{where}"
+                )
                 if text not in known:
                     known.append(text)
     return found

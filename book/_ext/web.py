@@ -32,8 +32,8 @@ def describe_page(app, pagename, templatename, context, doctree):
         return
     base = app.config.html_baseurl
     head = getattr(app.env, "companion_heads", {}).get(pagename, {})
-    description = shorten(head.get("promise") or app.config.html_title or app.config.project)
-    title = re.sub("<[^>]+>", "", context.get("title", "")) or app.config.project
+    description = shorten(head.get("promise") or app.config.html_title)
+    title = re.sub("<[^>]+>", "", context.get("title", "")) or app.config.html_title
     up = "../" * pagename.count("/")
     address = urljoin(base, f"{pagename}.html") if base else ""
     card = urljoin(base, CARD) if base else up + CARD
@@ -41,7 +41,7 @@ def describe_page(app, pagename, templatename, context, doctree):
         "og:title": title,
         "og:description": description,
         "og:type": "article",
-        "og:site_name": app.config.project,
+        "og:site_name": app.config.html_title,
         "og:url": address,
         "og:image": card,
         "og:image:width": "1200",
@@ -87,7 +87,7 @@ def structured(app, pagename, title, description, head, base):
         "inLanguage": "en",
         "license": LICENCE,
         "image": where(CARD),
-        "isPartOf": {"@type": "Book", "name": app.config.project},
+        "isPartOf": {"@type": "Book", "name": app.config.html_title},
         "citation": PAPER,
     }
     if base:
@@ -159,7 +159,7 @@ def write_files(app, error):
     base, out = app.config.html_baseurl, Path(app.outdir)
     # a server shows this page at whatever address was asked for: only a base makes its links hold
     written = f'\n<base href="{html.escape(base)}">' if base else ""
-    page = NOT_FOUND.format(project=html.escape(app.config.project), base=written)
+    page = NOT_FOUND.format(project=html.escape(app.config.html_title), base=written)
     write_bytes(out / "404.html", page.encode())
     if base:
         pages = sorted(urljoin(base, f"{name}.html") for name in app.env.found_docs)

@@ -86,8 +86,8 @@ def stage(folder: Path, notebooks: dict[str, Path], figures: Path | None) -> Non
                 wanted[Path("book/_extra/figures") / inside] = path
     changed = [n for n, source in wanted.items() if write_bytes(folder / n, source.read_bytes())]
     built = folder / "_build"
-    if any("_ext" in name.parts for name in changed):
-        shutil.rmtree(built, ignore_errors=True)  # Sphinx does not ask whether its extensions changed
+    if any({"_ext", "_static", "_templates"} & set(name.parts) for name in changed):
+        shutil.rmtree(built, ignore_errors=True)  # Sphinx does not ask whether these have changed
     staged = [p for p in folder.rglob("*") if p.is_file() and built not in p.parents]
     gone = [path for path in staged if path.relative_to(folder) not in wanted]
     for path in gone:
@@ -105,7 +105,18 @@ def site(folder: Path, builder: str = "html") -> Path:
     """
     # not by its script, whose first line a space in the path would break
     run = "import sys; from jupyter_book.cli.main import main; sys.exit(main())"
-    command = [sys.executable, "-c", run, "build", "-W", "-n", "--keep-going", "-q", "--builder", builder]
+    command = [
+        sys.executable,
+        "-c",
+        run,
+        "build",
+        "-W",
+        "-n",
+        "--keep-going",
+        "-q",
+        "--builder",
+        builder,
+    ]
     log = folder.with_suffix(".log")
     result = subprocess.run([*command, str(folder)], capture_output=True, text=True)
     log.write_text(result.stdout + result.stderr, encoding="utf-8")

@@ -141,7 +141,9 @@ def pdf(output: Path | None) -> None:
     from . import pdf as printing
 
     folder = build.stage_committed(BUILD / "pdf")
-    click.echo(printing.pdf(folder, output or BUILD / "transformers-from-neurons-and-astrocytes.pdf"))
+    click.echo(
+        printing.pdf(folder, output or BUILD / "transformers-from-neurons-and-astrocytes.pdf")
+    )
 
 
 def _page(html: Path) -> Path:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import shutil
 from pathlib import Path
 
@@ -29,11 +30,23 @@ def pdf(folder: Path, target: Path) -> Path:
 
 
 def single_page(html: Path) -> Path:
-    """The single page, moved to where its own addresses of pictures and styles are right."""
+    """The single page, moved to where its addresses of pictures and styles are right, its links within it."""
+    text = (html / "book" / "index.html").read_text(encoding="utf-8")
+    # every chapter numbers its citations from id1 on; the bibliography's entries get names of their own
+    text = re.sub(r'(<div class="citation" id=")(id\d+")', r"\1reference-\2", text)
+    text = re.sub(r'href="book/index\.html#(id\d+")', r'href="#reference-\1', text)
+    text = text.replace('href="book/index.html#', 'href="#')
     page = html / "all.html"
-    page.write_bytes((html / "book" / "index.html").read_bytes())
+    page.write_text(text, encoding="utf-8")
     return page
 
+
+PAPER = """
+pre { white-space: pre-wrap !important; overflow-wrap: anywhere; }
+details.hide, .headerlink, .copybtn { display: none !important; }
+h1, h2, h3, h4 { break-after: avoid; }
+img { max-height: 215mm; }
+"""
 
 READY = """async () => {
   for (const image of document.images) image.loading = "eager";
@@ -56,9 +69,13 @@ def _print(page: Path, chromium: str) -> bytes:
             tab.goto(page.resolve().as_uri(), timeout=120_000)
             if missing := tab.evaluate(READY):
                 raise build.BuildError("not on the page: " + ", ".join(missing))
+            tab.add_style_tag(content=PAPER)
             tab.evaluate("document.querySelectorAll('details').forEach(e => e.open = true)")
+            chapters = "[...document.querySelectorAll('h1')].filter(e => e.offsetParent).slice(1)"
+            tab.evaluate(chapters + ".forEach(e => e.style.breakBefore = 'page')")
             return tab.pdf(
                 format="A4",
+                scale=0.8,
                 margin={"top": "18mm", "bottom": "20mm", "left": "20mm", "right": "20mm"},
                 display_header_footer=True,
                 header_template="<span></span>",

@@ -1,0 +1,417 @@
+"""What helps a reader of the site: the living picture, chapter heads, previews, downloads, what the web needs."""
+
+# ruff: noqa: F811  fixtures come from test_site
+
+import importlib
+import json
+import os
+import re
+import subprocess
+import sys
+from types import SimpleNamespace
+from xml.etree import ElementTree
+
+import nbformat
+import numpy as np
+import pytest
+from companion import pdf
+from companion.chapters import chapters
+from companion.paths import DATA, ROOT
+from test_site import documents, origin  # noqa: F401
+from tripartite import attention, features, network, pretrained
+
+LIGHTEST = 800_000  # bytes of a chapter's own HTML, data and pictures
+
+
+def extension(name):
+    """A module of book/_ext, which finds its neighbours there."""
+    folder = str(ROOT / "book" / "_ext")
+    if folder not in sys.path:
+        sys.path.append(folder)
+    return importlib.import_module(name)
+
+
+@pytest.fixture(scope="module")
+def living():
+    return extension("living")
+
+
+@pytest.fixture(scope="module")
+def pages(documents, site):
+    return {path.relative_to(site).as_posix(): soup for path, soup in documents.items()}
+
+
+@pytest.fixture(scope="module")
+def chapter_pages(pages):
+    return {c.slug: pages[f"book/{c.slug}.html"] for c in chapters()}
+
+
+@pytest.fixture(scope="module")
+def previews(site):
+    text = (site / "_static/previews-data.js").read_text(encoding="utf-8")
+    return json.loads(text.removeprefix("window.companionPreviews=").rstrip(";\n"))
+
+
+# --- the living picture -----------------------------------------------------------------------------
+
+
+def test_living_picture_shows_what_the_network_computes(living):
+    seen = living.evolve()
+    recording = pretrained.load_recording(DATA / "recordings/minilm-attention.safetensors")
+    q, k, v = (x[living.LAYER, living.HEAD, living.SENTENCE] for x in recording[:3])
+    phi = features.sample("positive", living.N_NEURONS, q.shape[1], living.SEED)
+    kernel = phi(q).value @ phi(k).value.T  # no memory: every query against every key
+    np.testing.assert_allclose(seen["p"], kernel.sum(axis=1), rtol=1e-9)
+    weights = kernel / kernel.sum(axis=1, keepdims=True)
+    np.testing.assert_allclose(seen["output"], (weights @ v)[:, seen["outputs"]], atol=1e-9)
+    memory = network.write(network.blank(phi, v), k, v)
+    scale = np.exp(memory.log_scale[seen["neurons"]])
+    written = memory.hebbian[np.ix_(seen["outputs"], seen["neurons"])] * scale
+    np.testing.assert_allclose(seen["H"][-1], written, atol=1e-12)
+    np.testing.assert_allclose(seen["g"][-1], memory.astrocytic[seen["neurons"]] * scale, rtol=1e-9)
+    softmax = attention.softmax_attention(q, k, v)[:, seen["outputs"]]
+    np.testing.assert_allclose(seen["exact"], softmax, atol=1e-12)
+
+
+def test_living_picture_is_near_softmax_for_other_seeds(living, monkeypatch):
+    # its caption says that p is within some per cent of Z: not by luck of one draw
+    for seed in range(1, 6):
+        monkeypatch.setattr(living, "SEED", seed)
+        seen = living.evolve()
+        assert abs(seen["p"] / seen["Z"] - 1).max() < 0.5, seed
+
+
+LIVING = """() => {
+  const part = name => document.querySelector(`.living [data-part="${name}"]`);
+  return {
+    step: Number(document.querySelector("#living-step").value),
+    sentence: document.querySelector(".living-now").textContent,
+    p: Number(part("fill").getAttribute("height")),
+    reading: part("reading").getAttribute("opacity"),
+    moving: document.querySelector(".living").getAnimations({subtree: true}).length,
+  };
+}"""
+
+
+def test_living_picture_obeys_the_keyboard_and_stands_still_when_asked(browser, origin, living):
+    context = browser.new_context(reduced_motion="reduce")
+    tab = context.new_page()
+    tab.goto(f"{origin}/book/index.html")
+    tab.wait_for_function("document.querySelector('.living.live')")
+    tab.wait_for_timeout(1700)  # longer than a step
+    still = tab.evaluate(LIVING)
+    assert still["step"] == living.SHOWN and still["moving"] == 0
+    tab.focus("#living-step")
+    tab.keyboard.press("Home")
+    empty = tab.evaluate(LIVING)
+    assert empty["step"] == 0 and empty["p"] == 0 and empty["reading"] == "0"
+    for _ in range(10):
+        tab.keyboard.press("ArrowRight")
+    first = tab.evaluate(LIVING)
+    assert first["sentence"].startswith("Reading with “my”") and first["reading"] == "1"
+    tab.keyboard.press("End")
+    last = tab.evaluate(LIVING)
+    p = [float(re.search(r"p = ([\d.]+)", s["sentence"])[1]) for s in (first, last)]
+    assert first["p"] / last["p"] == pytest.approx(p[0] / p[1], rel=0.02)  # p has one decimal
+    tab.focus('[data-do="play"]')
+    tab.keyboard.press("Enter")
+    tab.wait_for_timeout(100)
+    assert tab.evaluate(LIVING)["step"] == 1
+    assert tab.inner_text('[data-do="play"]') == "Pause"
+    tab.keyboard.press("Enter")
+    tab.wait_for_timeout(1700)
+    assert tab.evaluate(LIVING)["step"] == 1
+    context.close()
+
+
+def test_living_picture_plays_by_itself_once(browser, origin):
+    tab = browser.new_page()
+    tab.goto(f"{origin}/book/index.html")
+    tab.wait_for_function("Number(document.querySelector('#living-step').value) >= 2", timeout=8000)
+    tab.close()
+
+
+def test_without_scripts_the_picture_and_the_links_remain(browser, origin):
+    context = browser.new_context(java_script_enabled=False)
+    tab = context.new_page()
+    tab.goto(f"{origin}/book/index.html")
+    assert tab.locator(".living svg").is_visible()
+    assert not tab.locator(".living-controls").is_visible()
+    rule = tab.locator('.living [data-part="reading"]')
+    assert rule.get_attribute("opacity") == "1"
+    assert tab.locator('.living [data-part="writing"]').get_attribute("opacity") == "0"
+    context.close()
+
+
+# --- the head of a chapter, its figures, its downloads ----------------------------------------------
+
+
+def test_every_chapter_says_time_needs_and_claims(chapter_pages):
+    for slug, soup in chapter_pages.items():
+        facts = soup.select_one("ul.facts")
+        labels = [item.strong.get_text() for item in facts.find_all("li", recursive=False)]
+        assert labels == ["Time", "Needs", "Carries", "Run"], slug
+        assert re.search(r"\d+ minutes", facts.li.get_text()), slug
+        assert facts.get_text().count("minutes") == 1, slug
+        assert facts.select("a.claim-id"), slug
+
+
+def test_every_checked_claim_leads_to_its_row(pages, chapter_pages):
+    rows = {row["id"] for row in pages["book/claims.html"].find_all(id=re.compile("^claim-c"))}
+    assert rows == {f"claim-c{n}" for n in range(1, 10)}
+    for slug, soup in chapter_pages.items():
+        for claim in soup.select(".claim"):
+            assert claim.select_one("a.claim-id")["href"].split("#")[1] in rows, slug
+
+
+def test_every_figure_leads_to_data_and_code(site, chapter_pages):
+    for chapter in chapters():
+        soup = chapter_pages[chapter.slug]
+        for name in chapter.figures():
+            links = {a.get_text(): a["href"] for a in soup.select(f"#{name} .figure-links a")}
+            assert {"reproduce", "data", "cite", "code"} <= set(links), name
+            assert (site / "book" / links["data"]).resolve().is_file(), name
+            cell = soup.find(id=links["code"][1:])
+            assert name in cell.select_one(".cell_input").get_text(), name
+
+
+def test_previous_and_next_say_what_they_promise(chapter_pages):
+    for slug, soup in chapter_pages.items():
+        for link in soup.select(".prev-next-area a"):
+            assert len(link.select_one(".prev-next-promise").get_text()) > 20, slug
+
+
+def test_downloads_are_the_chapters(site):
+    for chapter in chapters():
+        target = site / "notebooks" / chapter.slug
+        notebook = nbformat.read(target.with_suffix(".ipynb"), 4)
+        nbformat.validate(notebook)
+        assert [c.source for c in notebook.cells] == [c.source for c in chapter.read().cells]
+        code = target.with_suffix(".py").read_text(encoding="utf-8")
+        compile(code, chapter.slug, "exec")
+        assert all(cell.source in code for cell in chapter.code_cells())
+
+
+def test_a_downloaded_script_runs(site, tmp_path):
+    script = site / "notebooks/03-neuron-astrocyte-network.py"
+    settings = {"TRIPARTITE_FIGURES": str(tmp_path), "TRIPARTITE_QUIET": "1"}
+    result = subprocess.run(
+        [sys.executable, script],
+        cwd=tmp_path,
+        env=os.environ | settings,
+        capture_output=True,
+        text=True,
+    )
+    assert result.returncode == 0, result.stderr
+    (chapter,) = [c for c in chapters() if c.slug == script.stem]
+    assert {p.name for p in tmp_path.iterdir()} == set(chapter.figures())
+
+
+def test_launch_buttons_follow_the_repository():
+    chapter = extension("chapter")
+    assert chapter.launches("", "04-language") == {}
+    links = chapter.launches("https://github.com/someone/book", "04-language")
+    assert links["Binder"].endswith("gh/someone/book/HEAD?urlpath=lab%2Ftree%2Fbook%2F04-language.ipynb")  # fmt: skip
+    assert links["Colab"].endswith("github/someone/book/blob/notebooks/04-language.ipynb")
+    notebook = nbformat.v4.new_notebook(cells=[nbformat.v4.new_markdown_cell("# Title")])
+    assert chapter.standalone(notebook, "") == notebook
+    first = chapter.standalone(notebook, "https://github.com/someone/book").cells[0].source
+    compile(first, "install", "exec")
+    assert '"https://github.com/someone/book"' in first
+
+
+def test_install_cell_names_what_the_code_imports():
+    """Every package that a chapter's imports reach, but for those that every notebook server has."""
+    needed = re.findall(r'"([a-z-]+)[">]', extension("chapter").INSTALL.split("needed = ")[1])
+    told = {"pillow": "PIL"} | {name: name.replace("-", "_") for name in needed if name != "pillow"}
+    run = (
+        "import sys; from companion import claim, data, film, progress, publish, use_style\n"
+        "from companion.fetch import model_directory\n"
+        "import companion.convert, companion.fetch, tripartite.pretrained, tripartite.dynamics, tripartite.circuit\n"
+        "import companion.plotted, companion.passport, companion.run\n"
+        "print(*{m.split('.')[0] for m in sys.modules})"
+    )
+    loaded = subprocess.run([sys.executable, "-c", run], capture_output=True, text=True).stdout
+    assert {"numpy", "scipy", "nbformat", "array_api_compat"} <= set(loaded.split())
+    direct = set(re.findall(r"^\s*(?:from|import) (\w+)", "\n".join(
+        p.read_text() for folder in ("tripartite", "companion") for p in (ROOT / "code" / folder).glob("*.py")
+    ), re.M))  # fmt: skip
+    ours = {"tripartite", "companion", "nbclient", "papermill", "packaging", "IPython", "uv"}
+    third = {n for n in direct & set(loaded.split()) if n not in sys.stdlib_module_names | ours}
+    assert third <= set(told.values()), third - set(told.values())
+
+
+# --- previews ---------------------------------------------------------------------------------------
+
+
+def test_glossary_holds_both_fields_and_terms_lead_there(pages, chapter_pages):
+    known = {dt["id"] for dt in pages["book/glossary.html"].select("dl.glossary dt")}
+    assert len(known) >= 40
+    used = set()
+    for slug, soup in chapter_pages.items():
+        linked = [a["href"].split("#")[1] for a in soup.select("a.term")]
+        assert len(linked) == len(set(linked)), f"{slug}: a term is linked twice"
+        assert len(linked) >= 3, slug
+        used |= set(linked)
+    assert used <= known and len(used) >= 30
+
+
+def test_previews_know_every_target(pages, previews):
+    """What a link within the book shows is on its page, or in the data, under the link's own address."""
+    for path, soup in pages.items():
+        for link in soup.select(".bd-article a.reference.internal[href*='#']"):
+            page, anchor = link["href"].split("#")
+            kind = link.get("class", [])
+            if page and ("term" in kind or anchor.startswith("equation-")):
+                assert f"book/{page}#{anchor}" in previews, (path, link["href"])
+    marked = {m["data-symbol"] for soup in pages.values() for m in soup.select("[data-symbol]")}
+    assert marked and all(f"symbol {name}" in previews for name in marked)
+
+
+def test_previews_show_on_hover_and_on_focus(browser, origin):
+    tab = browser.new_page()
+    tab.goto(f"{origin}/book/03-neuron-astrocyte-network.html")
+    tab.evaluate("MathJax.startup.promise")
+    box = tab.locator(".preview")
+    tab.locator('p [data-symbol="H"]').first.hover()
+    box.wait_for(state="visible")
+    assert "synapses from hidden to output layer" in box.inner_text()
+    tab.keyboard.press("Escape")
+    assert not box.is_visible()
+    tab.mouse.move(0, 0)
+    for selector, words in {
+        ".bibtex-citation a": "doi:",
+        "a.term": "",
+        "ul.facts a[href*='kernel']": "40 minutes",
+        'p [data-symbol="g"] mjx-container': "from hidden neurons to astrocyte",
+    }.items():
+        link = tab.locator(selector).first
+        link.focus()
+        box.wait_for(state="visible")
+        assert words in box.inner_text() and len(box.inner_text()) > 40, selector
+        assert tab.locator("[aria-describedby=preview]").count() == 1, selector
+        tab.keyboard.press("Escape")
+    tab.close()
+
+
+def test_a_first_tap_shows_and_a_second_follows(browser, origin):
+    context = browser.new_context(has_touch=True, viewport={"width": 390, "height": 844})
+    tab = context.new_page()
+    tab.goto(f"{origin}/book/03-neuron-astrocyte-network.html")
+    citation = tab.locator(".bibtex-citation a").first
+    citation.tap()
+    tab.locator(".preview").wait_for(state="visible")
+    assert "03-neuron" in tab.url
+    citation.tap()
+    tab.wait_for_url("**/references.html#*")
+    context.close()
+
+
+def test_a_link_to_code_opens_it(browser, origin):
+    tab = browser.new_page()
+    tab.goto(f"{origin}/book/04-language.html#code-normaliser-language")
+    assert tab.locator("#code-normaliser-language details").first.get_attribute("open") is not None
+    tab.close()
+
+
+def test_equations_fit_a_phone_or_scroll_in_their_box(browser, origin):
+    tab = browser.new_page(viewport={"width": 360, "height": 800})
+    tab.goto(f"{origin}/book/08-calcium-to-normaliser.html")
+    tab.evaluate("MathJax.startup.promise")
+    tab.wait_for_timeout(300)
+    sizes = tab.evaluate(
+        "[...document.querySelectorAll('.bd-article div.math')].map(e => [e.style.fontSize, e.scrollWidth - e.clientWidth])"
+    )
+    assert any(size for size, _ in sizes), "none had to shrink: the test shows nothing"
+    assert all(parse >= 70 for size, _ in sizes if size for parse in [float(size.rstrip("%"))])
+    assert all(beyond <= 1 for size, beyond in sizes if size != "70%")
+    tab.close()
+
+
+# --- what the web needs -----------------------------------------------------------------------------
+
+
+def test_every_page_has_a_card_and_structured_data(site, pages):
+    for path, soup in pages.items():
+        if not path.startswith("book/"):
+            continue
+        told = {m.get("property") or m.get("name"): m.get("content") for m in soup.find_all("meta")}
+        assert len(told["description"]) > 20 and len(told["og:title"]) > 3, path
+        assert told["og:site_name"].startswith("Transformers from neurons and astrocytes")
+        picture = (site / path).parent / told["og:image"]
+        assert picture.read_bytes()[16:24] == (1200).to_bytes(4, "big") + (630).to_bytes(4, "big")
+        (record,) = [
+            json.loads(s.string) for s in soup.find_all("script", type="application/ld+json")
+        ]
+        assert record["@type"] == "ScholarlyArticle" and record["headline"] == told["og:title"]
+        for part in record.get("hasPart", []):
+            assert part["@type"] == "Dataset" and 50 <= len(part["description"]) <= 5000
+            for file in part["distribution"]:
+                assert ((site / path).parent / file["contentUrl"]).is_file()
+    sets = [p for p, s in pages.items() if '"Dataset"' in str(s.find_all("script"))]
+    assert len(sets) >= len(chapters())
+
+
+def test_public_address_makes_a_map_and_an_absolute_404(tmp_path):
+    web = extension("web")
+    names = {"book/index", "book/04-language"}
+
+    def write(base):
+        config = SimpleNamespace(html_baseurl=base, html_title="Book")
+        builder = SimpleNamespace(name="html")
+        env = SimpleNamespace(found_docs=names)
+        web.write_files(SimpleNamespace(config=config, builder=builder, env=env, outdir=tmp_path), None)  # fmt: skip
+
+    write("https://example.org/book-of-cells/")
+    text = (tmp_path / "sitemap.xml").read_text()
+    assert "<loc>https://example.org/book-of-cells/book/04-language.html</loc>" in text
+    assert text.count("<loc>") == 2
+    assert '<base href="https://example.org/book-of-cells/">' in (tmp_path / "404.html").read_text()
+    write("")
+    assert not (tmp_path / "sitemap.xml").exists()
+    assert "<base" not in (tmp_path / "404.html").read_text()
+
+
+def test_search_finds_words_of_the_chapters(browser, origin):
+    tab = browser.new_page()
+    tab.goto(f"{origin}/search.html?q=gliotransmitter")
+    tab.wait_for_selector("#search-results li")
+    assert "tripartite" in tab.inner_text("#search-results").lower()
+    tab.close()
+
+
+def test_pages_are_light(site, chapter_pages):
+    for slug, soup in chapter_pages.items():
+        page = site / f"book/{slug}.html"
+        own = {(page.parent / image["src"]).resolve() for image in soup.select(".bd-article img")}
+        weight = page.stat().st_size + sum(path.stat().st_size for path in own)
+        assert weight < LIGHTEST, f"{slug}: {weight / 1000:.0f} kB"
+
+
+def test_lighter_pictures_are_the_same_pictures():
+    lighter = extension("lighten").lighter
+    chapter = next(c for c in chapters() if c.number == "08")
+    shown = [o.get("data", {}) for cell in chapter.code_cells() for o in cell.outputs]
+    pictures = [data["image/svg+xml"] for data in shown if "image/svg+xml" in data]
+    number = re.compile(r"-?\d+(?:\.\d+)?")
+    for svg in pictures:
+        light = lighter(svg)
+        assert len(light) < 0.95 * len(svg)
+        before, after = ElementTree.fromstring(svg), ElementTree.fromstring(light)
+        for tag, attribute in (("path", "d"), ("use", "x"), ("use", "y")):
+            old = [e.get(attribute, "") for e in before.iter(f"{{*}}{tag}")]
+            new = [e.get(attribute, "") for e in after.iter(f"{{*}}{tag}")]
+            assert [re.sub(r"[^A-Za-z]", "", d) for d in old] == [re.sub(r"[^A-Za-z]", "", d) for d in new]  # fmt: skip
+            at = [np.array(number.findall(" ".join(x)), dtype=float) for x in (old, new)]
+            np.testing.assert_allclose(*at, atol=0.0051)  # half of the last digit kept
+
+
+def test_single_page_keeps_its_links_within(tmp_path):
+    (tmp_path / "book").mkdir()
+    (tmp_path / "book/index.html").write_text(
+        '<span id="id4">[<a href="book/index.html#id4">4</a>]</span><a href="book/index.html#equation-a">1</a>'
+        '<div class="citation" id="id4" role="doc-biblioentry">'
+    )
+    text = pdf.single_page(tmp_path).read_text()
+    assert 'href="#reference-id4"' in text and 'class="citation" id="reference-id4"' in text
+    assert 'href="#equation-a"' in text and '<span id="id4">' in text
