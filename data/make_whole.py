@@ -183,7 +183,7 @@ def questions():
         return np.mean(rank == 1), np.mean(1 / rank)
 
     two = (INDEPENDENT, ADAPTED)
-    sizes = {100: (two, 5), 1_000: (two, 5), 10_000: (two, 2)}
+    sizes = {100: (two, 5), 1_000: (two, 3), 10_000: (two, 1)}
     rows = ((*head, *row(run)) for *head, run in variants(model, adapted, sizes))
     fixed = [("exact", 0, 0, *row(softmax_attention)), ("uniform", 0, 0, *row(uniform))]
     save("questions", ["variant", "neurons", "seed", "first", "reciprocal_rank"], [*fixed, *rows])
