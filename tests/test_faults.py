@@ -105,6 +105,15 @@ def limited(command, folder, size):
     )
 
 
+def test_full_disk_while_a_file_is_replaced(tmp_path):
+    (tmp_path / "kept").write_text("old")
+    write = "import pathlib; write_bytes(pathlib.Path('kept'), bytes(10_000))"
+    command = [sys.executable, "-c", f"from companion.files import write_bytes; {write}"]
+    assert "File too large" in limited(command, tmp_path, 5_000).stderr
+    assert [path.name for path in tmp_path.iterdir()] == ["kept"]
+    assert (tmp_path / "kept").read_text() == "old"
+
+
 def test_full_disk_during_a_run(slow):
     """Small enough for the kernel's own files, too small for the notebook."""
     slow.write("seed: int = 0  # seed; none; 0 .. 9", "print('x' * 100_000)")
