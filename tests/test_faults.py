@@ -16,6 +16,7 @@ from test_sweep import Slow
 
 from companion import execute, fetch
 from companion.chapters import Chapter, ChapterError
+from companion.run import name_of
 
 
 @pytest.fixture
@@ -102,6 +103,15 @@ def limited(command, folder, size):
         text=True,
         preexec_fn=lambda: resource.setrlimit(resource.RLIMIT_FSIZE, (size, size)),
     )
+
+
+def test_full_disk_while_a_file_is_replaced(tmp_path):
+    (tmp_path / "kept").write_text("old")
+    write = "import pathlib; write_bytes(pathlib.Path('kept'), bytes(10_000))"
+    command = [sys.executable, "-c", f"from companion.files import write_bytes; {write}"]
+    assert "File too large" in limited(command, tmp_path, 5_000).stderr
+    assert [path.name for path in tmp_path.iterdir()] == ["kept"]
+    assert (tmp_path / "kept").read_text() == "old"
 
 
 def test_full_disk_during_a_run(slow):
@@ -267,10 +277,11 @@ def test_two_runs_of_the_same_at_once_leave_one_whole_result(slow):
 def test_shell_metacharacters_reach_the_chapter_as_text(slow):
     evil = "$(touch hacked) `touch hacked`; touch hacked #{gain} '\" \\ \n"
     slow.write('text: str = "x"  # any text; none; any', "print(repr(text))")
-    result = slow.checkout.tripartite("run", "1", "-p", f"text={evil}")
+    folder = slow.root / "a {gain} $(touch hacked)"
+    result = slow.checkout.tripartite("run", "1", "-p", f"text={evil}", "-o", str(folder))
     assert result.returncode == 0, result.stderr
-    (folder,) = slow.runs.glob("[!.]*")
-    assert folder.name.isalnum()  # a hash, no metacharacter of it
     cells = Chapter(folder / "chapter.ipynb").read().cells
     assert [o.text for c in cells for o in c.outputs] == [repr(evil) + "\n"]
     assert not list(slow.root.rglob("hacked"))
+    name = name_of(Chapter(slow.checkout.notebook), {"text": evil})
+    assert name.isalnum()  # the folder of a run without -o: a hash, no metacharacter

@@ -248,6 +248,21 @@ def test_no_state_leaks_from_run_to_run(slow):
     assert len(drawn) == 4  # a fork does not repeat its siblings' random numbers
 
 
+def test_sources_that_change_meanwhile_are_never_taken_for_the_old_ones(slow):
+    edit = """\
+import pathlib
+from companion import claim
+path = pathlib.Path("../code/tripartite/attention.py")
+if str(seed) in open("../killed.txt").read():
+    path.write_text(path.read_text() + "# edited")"""
+    slow.write(PARAMETERS, edit, END.replace("note", "print"))
+    slow.set("killed", "1")
+    assert slow.sweep("-p", "seed=0..1", "-j", "1").returncode == 0
+    slow.set("killed", "")
+    slow.checkout.edit("code/tripartite/attention.py", "# edited", "")
+    assert "2 of 2 runs done, 1 of them earlier" in slow.sweep("-p", "seed=0..1").stdout
+
+
 # --- interruptions ---
 
 

@@ -157,6 +157,8 @@ def _run(chapter, values, folder: Path, partial: Path, sources: str, engine) -> 
         raise no_kernel(chapter, error) from None
     seconds = time.monotonic() - start
     comparison = compare(nbformat.read(notebook, 4), chapter.read())
+    if state(chapter) != sources:  # edited meanwhile: it is shown, but never taken for fresh
+        report["sources"] = None
     _write(partial, report | {"seconds": seconds} | asdict(comparison))
     replace(partial, folder)
     shutil.rmtree(failed, ignore_errors=True)

@@ -137,11 +137,10 @@ _mine = threading.local()
 
 def attempt(job: dict) -> str | None:
     """Run one point in this thread's warm server; returns the error of the run, or None."""
-    servers = _mine.__dict__
-    server = servers.get(job["chapter"])
-    if server is None or not server.alive():
-        server = servers[job["chapter"]] = Server(Path(job["chapter"]))
-    return server(job)
+    key = job["chapter"], job["state"]  # other sources need a server that has imported them
+    if getattr(_mine, "key", None) != key or not _mine.server.alive():
+        _mine.server, _mine.key = Server(Path(job["chapter"])), key
+    return _mine.server(job)
 
 
 @contextmanager

@@ -36,6 +36,7 @@ class Server:
             self.process.stdin.flush()
             return json.loads(self.process.stdout.readline())
         except (OSError, ValueError):  # closed, or half a line
+            self.process.kill()
             return f"Died: its server ended with exit code {self.process.wait()}"
 
     def alive(self) -> bool:
