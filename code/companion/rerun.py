@@ -59,7 +59,8 @@ def rerun(
         if found:
             write_bytes(kept, json.dumps(result | found).encode())
             return result | found
-    return result | {"error": (done.stderr.strip().splitlines() or ["no message"])[-1]}
+    message = (done.stderr.strip().splitlines() or ["no message"])[-1]
+    return result | {"error": message.split(" (see ")[0]}  # its folder is gone
 
 
 def _read(path: Path) -> dict:
