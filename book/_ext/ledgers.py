@@ -275,6 +275,8 @@ def ledger_environments(srcdir):
         ])  # fmt: skip
     heads = ["environment", "chapters", "figures", "largest difference", "verdict"]
     yield None, table(heads, rows)
+    if left_out := results("environments").get("left_out"):
+        yield None, f"<p>Not executed in the last run: {esc('; '.join(left_out))}.</p>"
     for environment in found:
         if environment["name"] in ("newest", "oldest"):
             lock = next(e for e in found if e["name"] == "lock")["packages"]
@@ -388,7 +390,7 @@ class Result(SphinxRole):
 
 
 def anchor_cells(app, doctree):
-    """An anchor for every code cell, so that a claim or a figure can link to what computes it."""
+    """Anchors for code cells and choices, so that ledgers can link to what computes and to words."""
     path = Path(app.srcdir, f"{app.env.docname}.ipynb")
     if not path.exists():
         return
@@ -396,6 +398,11 @@ def anchor_cells(app, doctree):
     for node in doctree.findall(nodes.container):
         if node.get("nb_element") == "cell_code":
             node["ids"].append(f"cell-{cells[node['cell_index']].id}")
+    prose = [cell for cell in cells if cell.cell_type == "markdown"]
+    marked = [cell.id for cell in prose for _ in re.findall(r"^:class: choice", cell.source, re.M)]
+    boxes = [node for node in doctree.findall(nodes.admonition) if "choice" in node["classes"]]
+    for name, box in dict(zip(marked, boxes, strict=True)).items():
+        box["ids"].append(f"cell-{name}")
 
 
 def setup(app):

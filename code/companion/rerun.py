@@ -49,7 +49,6 @@ def rerun(
     start = time.monotonic()
     for _ in range(2):  # a busy machine may not start a kernel in time
         with tempfile.TemporaryDirectory() as temporary:
-            os.chmod(temporary, 0o777)  # a run may have another user
             folder = Path(temporary) / "run"
             done = subprocess.run(
                 [*command, "-o", str(folder)], env=settings, cwd=root, capture_output=True, text=True
