@@ -252,6 +252,7 @@ def run(folder: Path, tests: list[str]) -> subprocess.CompletedProcess:
     """Named tests on that copy, the first failure ends it."""
     nodes = [f"tests/test_{name.replace('::', '.py::test_')}" for name in tests]
     options = ["-x", "-q", "-p", "no:cacheprovider", "-p", "no:nbval", "-o", "addopts="]
+    options.append("--hypothesis-profile=ci")  # no deadline, which a busy machine would miss
     return subprocess.run(
         [sys.executable, "-m", "pytest", *options, *nodes],
         cwd=folder,

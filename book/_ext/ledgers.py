@@ -180,35 +180,43 @@ def ledger_choices(srcdir):
     ran = results("choices").get("runs", {})
     for choice in choices.listed():
         slug = choice["chapter"]
-        rows, broken = [], 0
+        rows, executed, broken = [], 0, 0
         for alternative in choice.get("alternatives", []):
-            result = ran.get(choices.key(slug, alternative), {"error": "not executed yet"})
+            result = ran.get(choices.key(slug, alternative))
             rows.append(_alternative(slug, alternative, result))
-            fails = [c for c in result.get("claims", {}).values() if not c["holds"]]
-            broken += bool(fails or "error" in result)
+            executed += result is not None
+            broken += result is not None and not _sound(result)
         where = cell_link(slug, choice["cell"], chapter_words(slug)) if "cell" in choice else None
         where = where or f'<a href="{slug}.html">{chapter_words(slug)}</a>'
+        tried = f"{len(rows)} alternatives" if executed == len(rows) else f"{executed} of {len(rows)} alternatives executed so far"
         if "fixed" in choice:
             final = verdict("nothing to execute", None) + f": {_code(choice['fixed'])}"
+        elif not executed:
+            final = verdict("not tried yet", None) + "."
         elif broken:
-            final = verdict("does not survive", False)
-            final += f" {broken} of {len(rows)} alternatives."
+            final = verdict("does not survive", False) + f" {broken} of the {tried}."
         else:
-            final = verdict("survives", True) + f" all {len(rows)} alternatives."
+            final = verdict("survives", True) + f" the {tried}."
         text = f"<p>{where[:1].upper() + where[1:]}. Taken: {_code(choice['taken'])}</p><p>The conclusion: {final} {_code(choice.get('remark', ''))}</p>"
         if rows:
             text += table(["alternative", "claims that hold", "what does not hold"], rows)
         yield choice["question"], f'<div class="ledger">{text}</div>'
 
 
+def _sound(result: dict) -> bool:
+    return "error" not in result and all(c["holds"] for c in result["claims"].values())
+
+
 def _code(text: str) -> str:
     return re.sub(r"`([^`]+)`", r"<code>\1</code>", esc(text))
 
 
-def _alternative(slug: str, alternative: dict, result: dict) -> list[str]:
+def _alternative(slug: str, alternative: dict, result: dict | None) -> list[str]:
     does = [f"<code>-p {esc(k)}={esc(str(v))}</code>" for k, v in alternative.get("parameters", {}).items()]
     does += [f"<code>{esc(new.strip())}</code>" for _, _, new in alternative.get("edits", [])]
     words = f"{esc(alternative['words'])}<br>{' '.join(does)}"
+    if result is None:
+        return [words, "–", "not executed yet"]
     if "error" in result:
         return [words, "none", f"does not run: {esc(result['error'])}"]
     claims = list(result["claims"].values())
@@ -267,6 +275,8 @@ def ledger_environments(srcdir):
         ])  # fmt: skip
     heads = ["environment", "chapters", "figures", "largest difference", "verdict"]
     yield None, table(heads, rows)
+    if left_out := results("environments").get("left_out"):
+        yield None, f"<p>Not executed in the last run: {esc('; '.join(left_out))}.</p>"
     for environment in found:
         if environment["name"] in ("newest", "oldest"):
             lock = next(e for e in found if e["name"] == "lock")["packages"]
@@ -316,14 +326,11 @@ def facts() -> dict[str, object]:
     }
     listed, ran = choices.listed() if (BOOK / "choices.yml").exists() else [], results("choices")
     alternatives = [
-        ran.get("runs", {}).get(choices.key(c["chapter"], a), {"error": ""})
+        ran.get("runs", {}).get(choices.key(c["chapter"], a))
         for c in listed
         for a in c.get("alternatives", [])
     ]
-    sound = [
-        a for a in alternatives
-        if "error" not in a and all(c["holds"] for c in a["claims"].values())
-    ]  # fmt: skip
+    executed = [a for a in alternatives if a is not None]
     nearest = min(bands, key=lambda pair: pair[0]) if bands else (math.nan, {"statement": "?"})
     return {
         "seeds.date": seeds.get("date", "?"),
@@ -332,6 +339,7 @@ def facts() -> dict[str, object]:
         "seeds.runs": sum(c["runs"] for c in seeds.get("chapters", {}).values()),
         "seeds.claims": len(bands),
         "seeds.failing": sum(bool(c["fails"]) for _, c in bands),
+        "seeds.stopped": sum(len(c["errors"]) for c in seeds.get("chapters", {}).values()),
         "seeds.nearest": nearest[1]["statement"],
         "seeds.margin": f"{100 * nearest[0]:.0f} %",
         "environments.number": len(environments),
@@ -345,7 +353,8 @@ def facts() -> dict[str, object]:
         "mutants.tests": len({m["test"] for m in mutants}),
         "choices.number": len(listed),
         "choices.alternatives": len(alternatives),
-        "choices.survived": len(sound),
+        "choices.executed": len(executed),
+        "choices.survived": sum(map(_sound, executed)),
     }
 
 
@@ -381,7 +390,7 @@ class Result(SphinxRole):
 
 
 def anchor_cells(app, doctree):
-    """An anchor for every code cell, so that a claim or a figure can link to what computes it."""
+    """Anchors for code cells and choices, so that ledgers can link to what computes and to words."""
     path = Path(app.srcdir, f"{app.env.docname}.ipynb")
     if not path.exists():
         return
@@ -389,6 +398,11 @@ def anchor_cells(app, doctree):
     for node in doctree.findall(nodes.container):
         if node.get("nb_element") == "cell_code":
             node["ids"].append(f"cell-{cells[node['cell_index']].id}")
+    prose = [cell for cell in cells if cell.cell_type == "markdown"]
+    marked = [cell.id for cell in prose for _ in re.findall(r"^:class: choice", cell.source, re.M)]
+    boxes = [node for node in doctree.findall(nodes.admonition) if "choice" in node["classes"]]
+    for name, box in dict(zip(marked, boxes, strict=True)).items():
+        box["ids"].append(f"cell-{name}")
 
 
 def setup(app):

@@ -49,7 +49,6 @@ def rerun(
     start = time.monotonic()
     for _ in range(2):  # a busy machine may not start a kernel in time
         with tempfile.TemporaryDirectory() as temporary:
-            os.chmod(temporary, 0o777)  # a run may have another user
             folder = Path(temporary) / "run"
             done = subprocess.run(
                 [*command, "-o", str(folder)], env=settings, cwd=root, capture_output=True, text=True
@@ -59,7 +58,8 @@ def rerun(
         if found:
             write_bytes(kept, json.dumps(result | found).encode())
             return result | found
-    return result | {"error": (done.stderr.strip().splitlines() or ["no message"])[-1]}
+    message = (done.stderr.strip().splitlines() or ["no message"])[-1]
+    return result | {"error": message.split(" (see ")[0]}  # its folder is gone
 
 
 def _read(path: Path) -> dict:

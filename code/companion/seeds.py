@@ -49,12 +49,13 @@ def gather(runs: dict[int, dict]) -> dict:
 def main() -> None:
     options = argparse.ArgumentParser(description=__doc__)
     options.add_argument("--date", default=datetime.date.today().isoformat())
+    options.add_argument("--number", type=int, default=20)
     options.add_argument("--workers", type=int, default=1)
     given = options.parse_args()
     datetime.date.fromisoformat(given.date)
     path = RESULTS / "seeds.json"
     used = json.loads(path.read_text())["drawn"] if path.exists() else {}
-    seeds = draw(given.date, used)
+    seeds = draw(given.date, used, given.number)
     folder = BUILD / "seeds" / given.date
     jobs = {
         (chapter.slug, seed): partial(
