@@ -20,8 +20,6 @@ from companion.paths import DATA, ROOT
 from test_site import documents, origin  # noqa: F401
 from tripartite import attention, features, network, pretrained
 
-LIGHTEST = 800_000  # bytes of a chapter's own HTML, data and pictures
-
 
 def extension(name):
     """A module of book/_ext, which finds its neighbours there."""
@@ -378,14 +376,6 @@ def test_search_finds_words_of_the_chapters(browser, origin):
     tab.wait_for_selector("#search-results li")
     assert "tripartite" in tab.inner_text("#search-results").lower()
     tab.close()
-
-
-def test_pages_are_light(site, chapter_pages):
-    for slug, soup in chapter_pages.items():
-        page = site / f"book/{slug}.html"
-        own = {(page.parent / image["src"]).resolve() for image in soup.select(".bd-article img")}
-        weight = page.stat().st_size + sum(path.stat().st_size for path in own)
-        assert weight < LIGHTEST, f"{slug}: {weight / 1000:.0f} kB"
 
 
 def test_lighter_pictures_are_the_same_pictures():
