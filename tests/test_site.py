@@ -94,7 +94,12 @@ NAME = """const name = e => [e.tagName.toLowerCase(), ...e.classList].join(".") 
 TOO_WIDE = f"""() => {{
   {NAME}
   const page = [...document.querySelectorAll("html, body, main, .bd-content, .bd-article-container, .bd-article")];
+  // notes in the margin stand beside the article, and within the window
+  const room = document.querySelector(".bd-content").getBoundingClientRect().right;
+  const notes = [...document.querySelectorAll("aside.margin")].filter(e => e.getBoundingClientRect().right <= room);
+  notes.forEach(e => e.style.display = "none");
   const wide = page.filter(e => e.scrollWidth > e.clientWidth + 1).map(name);
+  notes.forEach(e => e.style.display = "");
   if (!wide.length) return wide;
   const scrolls = e => page.includes(e) || getComputedStyle(e).overflowX !== "visible";
   const edge = document.querySelector(".bd-article-container").getBoundingClientRect().right + 1;
