@@ -4,7 +4,7 @@ PY = .venv/bin/python
 TRIPARTITE = $(PY) -m companion.cli
 
 .DEFAULT_GOAL := help
-.PHONY: help setup book test accept serve bench lock clean
+.PHONY: help setup book test accept serve bench lighthouse lock clean
 
 help:  ## this list
 	@sed -n 's/^\([a-z]*\):.*## /  make \1\t/p' $(MAKEFILE_LIST) | expand -t 18
@@ -28,6 +28,9 @@ serve:  ## show the site at http://127.0.0.1:8000/
 
 bench: setup  ## time astrocytes against Brian 2, in its own environment: minutes
 	@$(PY) tests/peers/bench.py
+
+lighthouse: setup  ## score pages of the built site with Lighthouse: needs Node and Chromium
+	@$(PY) tests/peers/lighthouse.py
 
 lock: setup  ## resolve pyproject.toml anew into requirements.lock and environment.yml
 	@$(PY) -m companion.lock

@@ -1,5 +1,7 @@
 """What every committed chapter must be: executed, without errors, described, free of paths."""
 
+import re
+
 import pytest
 
 from companion.chapters import ParameterError, chapters, parse_parameters
@@ -50,6 +52,19 @@ def test_chapter_checks_claims_and_all_of_them_hold(chapter):
     assert claims
     assert all(claim["holds"] for claim in claims)
     assert chapter.code().count("claim(") == len(claims)
+
+
+@every_chapter
+def test_chapter_has_exercises_whose_solutions_are_executed(chapter):
+    cells = chapter.read().cells
+    (start,) = (k for k, cell in enumerate(cells) if "## Exercises" in cell.source)
+    prose = "\n".join(cell.source for cell in cells[start:] if cell.cell_type == "markdown")
+    assert prose.count("{dropdown} Solution") >= 3
+    assert not re.search(r"```+ *(\{code|python)", prose)  # nothing executes it there
+    executed = [cell for cell in cells[start:] if cell.cell_type == "code"]
+    assert executed
+    for cell in executed:  # which nbval compares, or which checks itself
+        assert cell.outputs or "assert" in cell.source
 
 
 def test_figure_names_are_unique():
