@@ -231,6 +231,8 @@ def opens(folder, browser):
 
     def page(slug, hash="", **options):
         contexts.append(browser.new_context(**options))
+        # typesetting takes most of a page's time, and explorers do not wait for it
+        contexts[-1].route("**/mathjax/**", lambda route: route.abort())
         tab = contexts[-1].new_page()
         tab.errors = []
         tab.on("pageerror", lambda e: tab.errors.append(str(e)))
