@@ -114,6 +114,10 @@ INSPECT = f"""() => {{
   }};
 }}"""
 
+BENT = """() => [...document.querySelectorAll(".bd-article img")].filter(i => i.clientWidth && i.clientHeight
+  && Math.abs(i.clientWidth / i.clientHeight / (i.naturalWidth / i.naturalHeight) - 1) > 0.03
+  && !getComputedStyle(i).padding.match(/[1-9]/)).map(i => i.src)"""
+
 # Text of one element on its ground, ancestors blended; canvas turns any CSS colour into bytes.
 CONTRAST = """selector => {
   const pen = Object.assign(document.createElement("canvas"), {width: 1, height: 1}).getContext("2d", {willReadFrequently: true});
@@ -198,6 +202,7 @@ def test_page(site, contexts, origin, page, theme):
         tab.evaluate(AXE)
         violations = tab.evaluate(VIOLATIONS, theme)
         wide = {first["width"]: tab.evaluate(TOO_WIDE)}
+        bent = tab.evaluate(BENT)
         tab.set_viewport_size(second)
         wide[second["width"]] = tab.evaluate(TOO_WIDE)
         tab.set_viewport_size(PAPER)
@@ -209,6 +214,7 @@ def test_page(site, contexts, origin, page, theme):
     assert seen["theme"] == theme
     for width, elements in wide.items():
         assert not elements, f"the page is wider than its {width}: " + "; ".join(elements)
+    assert not bent, f"pictures out of shape: {bent}"
     assert not cut, "cut off on paper: " + "; ".join(cut)
     assert not violations, "\n".join(violations)
     assert not seen["broken"], f"images that did not load: {seen['broken']}"
@@ -339,6 +345,22 @@ def test_a_page_with_its_pictures_is_light(site, documents):
         pictures = {(path.parent / i["src"]).resolve() for i in documents[path].find_all("img")}
         size = sum(file.stat().st_size for file in (path, *pictures))
         assert size < 800_000, f"{page}: {size / 1000:.0f} kB"
+
+
+def test_every_picture_keeps_its_room(site, documents):
+    for page in PAGES:
+        for picture in documents[site / f"{page}.html"].find_all("img"):
+            assert picture.get("width") and picture.get("height"), f"{page}: {picture['src']}"
+
+
+def test_icons_that_pages_show_are_there_and_others_are_not(site, documents):
+    script = (site / "_static/scripts/fontawesome.js").read_text(encoding="utf-8")
+    assert len(script) < 150_000
+    other = {"fa-solid", "fa-brands", "fa-regular", "fa-lg"}
+    for soup in documents.values():
+        for icon in soup.find_all(class_=re.compile("^fa-")):
+            for name in {c for c in icon["class"] if c.startswith("fa-")} - other:
+                assert re.search(rf"\b{name[3:]}\b", script), name
 
 
 def test_pages_are_the_table_of_contents(site, documents):
