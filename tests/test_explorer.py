@@ -56,14 +56,19 @@ def sweep(name):
 # --- the ones in the book -------------------------------------------------------------------------
 
 
-def test_four_chapters_topics_have_explorers():
-    names = {name for _, name, _ in EXPLORERS}
-    assert names >= {
-        "normaliser-explorer",
-        "tuning-explorer",
-        "calcium-explorer",
-        "time-explorer",
-    }
+TOPICS = {
+    "normaliser-explorer": "04",
+    "tuning-explorer": "04",
+    "calcium-explorer": "06",
+    "time-explorer": "09",
+    "lesion-explorer": "12",
+}
+
+
+def test_every_topic_whose_chapter_is_there_has_its_explorer():
+    numbers = {chapter.number for chapter in chapters()}
+    wanted = {name for name, number in TOPICS.items() if number in numbers}
+    assert wanted <= {name for _, name, _ in EXPLORERS}
 
 
 @every_explorer
