@@ -4,7 +4,7 @@ PY = .venv/bin/python
 TRIPARTITE = $(PY) -m companion.cli
 
 .DEFAULT_GOAL := help
-.PHONY: help setup book test accept serve bench lighthouse lock clean
+.PHONY: help setup book test accept serve bench lock clean
 
 help:  ## this list
 	@sed -n 's/^\([a-z]*\):.*## /  make \1\t/p' $(MAKEFILE_LIST) | expand -t 18
@@ -22,15 +22,16 @@ test: setup  ## unit tests, nbval on every chapter, a build with warnings as err
 accept: setup  ## execute every chapter and make its outputs the new reference
 	@$(TRIPARTITE) accept
 
+.PHONY: lighthouse
+lighthouse: setup  ## score pages of the built site with Lighthouse: needs Node and Chromium
+	@$(PY) tests/peers/lighthouse.py
+
 serve:  ## show the site at http://127.0.0.1:8000/
 	@test -d _build/stage/_build/html || { echo "no site yet: run make book"; exit 1; }
 	@$(PY) -m http.server 8000 --bind 127.0.0.1 --directory _build/stage/_build/html
 
 bench: setup  ## time astrocytes against Brian 2, in its own environment: minutes
 	@$(PY) tests/peers/bench.py
-
-lighthouse: setup  ## score pages of the built site with Lighthouse: needs Node and Chromium
-	@$(PY) tests/peers/lighthouse.py
 
 lock: setup  ## resolve pyproject.toml anew into requirements.lock and environment.yml
 	@$(PY) -m companion.lock
