@@ -4,6 +4,7 @@ import re
 
 import pytest
 
+from companion import plotted
 from companion.chapters import ParameterError, chapters, parse_parameters
 from companion.paths import DATA, ROOT
 
@@ -44,6 +45,16 @@ def test_chapter_describes_and_publishes_its_figures(chapter):
     assert sorted(published) == sorted(described)
     for name in described:
         assert list((DATA / "reference").glob(f"{name}.*")), f"{name}: run make accept"
+
+
+@every_chapter
+def test_chapter_shows_the_fingerprints_of_the_reference(chapter):
+    for cell in chapter.code_cells():
+        for output in cell.outputs:
+            if name := output.get("metadata", {}).get("tripartite", {}).get("figure"):
+                numbers = plotted.load(DATA / "reference" / name)
+                shown = output["data"]["text/plain"]
+                assert shown == f"figure {name}\n{plotted.fingerprint(numbers)}"
 
 
 @every_chapter

@@ -12,11 +12,12 @@ ICON = re.compile(
 )
 USED = re.compile(r"\bfa-([a-z0-9-]+)")
 IMAGE = re.compile(r'<img (?![^>]*\b(?:width|style)=)[^>]*\bsrc="(?P<source>[^":?]*)"[^>]*>')
+ICONS = "_static/scripts/fontawesome.js"
 PIXELS = {"pt": 4 / 3, "px": 1, "": 1}
 
 
-def keep_used_icons(site: Path) -> None:
-    script = site / "_static" / "scripts" / "fontawesome.js"
+def keep_used_icons(script: Path) -> None:
+    site = script.parents[2]
     theme = (p for p in (site / "_static").rglob("*.js") if p.name != script.name)
     texts = [p.read_text(encoding="utf-8", errors="replace") for p in [*site.rglob("*.html"), *theme]]
     used = {name for text in texts for name in USED.findall(text)}
@@ -71,7 +72,8 @@ def lighten(app, error):
     if error or app.builder.format != "html":
         return
     site = Path(app.outdir)
-    keep_used_icons(site)
+    if (site / ICONS).exists():
+        keep_used_icons(site / ICONS)
     for page in site.rglob("*.html"):
         keep_room_for_pictures(page)
 
