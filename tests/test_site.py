@@ -116,7 +116,7 @@ INSPECT = f"""() => {{
 
 BENT = """() => [...document.querySelectorAll(".bd-article img")].filter(i => i.clientWidth && i.clientHeight
   && Math.abs(i.clientWidth / i.clientHeight / (i.naturalWidth / i.naturalHeight) - 1) > 0.03
-  && !getComputedStyle(i).padding.match(/[1-9]/)).map(i => i.src)"""
+  && getComputedStyle(i).objectFit === "fill" && !getComputedStyle(i).padding.match(/[1-9]/)).map(i => i.src)"""
 
 # Text of one element on its ground, ancestors blended; canvas turns any CSS colour into bytes.
 CONTRAST = """selector => {

@@ -12,6 +12,7 @@ ICON = re.compile(
 )
 USED = re.compile(r"\bfa-([a-z0-9-]+)")
 IMAGE = re.compile(r'<img (?![^>]*\b(?:width|style)=)[^>]*\bsrc="(?P<source>[^":?]*)"[^>]*>')
+NAMED = '<summary aria-label="Pages of this part">'
 ICONS = "_static/scripts/fontawesome.js"
 PIXELS = {"pt": 4 / 3, "px": 1, "": 1}
 
@@ -45,8 +46,8 @@ def size_of(path: Path) -> tuple[int, int] | None:
     return None
 
 
-def keep_room_for_pictures(page: Path) -> None:
-    """So that text does not jump when a picture arrives; style sheets still set the shown width."""
+def improve(page: Path) -> None:
+    """Room for pictures, so that text does not jump when one arrives, and names for arrows."""
 
     def sized(image):
         path = (page.parent / image["source"]).resolve()
@@ -54,7 +55,9 @@ def keep_room_for_pictures(page: Path) -> None:
         return f'<img width="{size[0]}" height="{size[1]}" {image[0][5:]}' if size else image[0]
 
     text = page.read_text(encoding="utf-8")
-    if (new := IMAGE.sub(sized, text)) != text:
+    # the theme's arrows that unfold a list have no words
+    new = re.sub(r"<summary>(?=<span [^>]*><i [^>]*></i></span></summary>)", NAMED, text)
+    if (new := IMAGE.sub(sized, new)) != text:
         page.write_text(new, encoding="utf-8")
 
 
@@ -75,7 +78,7 @@ def lighten(app, error):
     if (site / ICONS).exists():
         keep_used_icons(site / ICONS)
     for page in site.rglob("*.html"):
-        keep_room_for_pictures(page)
+        improve(page)
 
 
 def setup(app):

@@ -13,8 +13,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from . import plotted
-from .chapters import find
-from .run import parse
+from .chapters import ParameterError, find
 from .style import COLOURS
 
 UNIT, GAP = 64, 65535  # steps in a point of the picture, as explorer.js expects; what is no number
@@ -77,9 +76,13 @@ def explorer(
     the chapter would refuse a choice, ValueError where shapes do not fit.
     """
     found = find(chapter)
-    for choice in choices:
-        for value in choice.values if choice.parameter else ():
-            parse(found, (f"{choice.name}={value}",))
+    known = found.parameters()
+    for choice in (c for c in choices if c.parameter):
+        if choice.name not in known:
+            listed = ", ".join(known)
+            raise ParameterError(f"{found.slug}: {choice.name!r} is not one of {listed}")
+        for value in choice.values:
+            known[choice.name].parse(str(value))
     shape = tuple(len(c.values) for c in choices)
     at = tuple(c.nearest(value) for c, value in zip(choices, start, strict=True))
     drawn = [(line, *_checked(name, shape, x, y)) for line, x, y in lines]
