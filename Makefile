@@ -22,6 +22,10 @@ test: setup  ## unit tests, nbval on every chapter, a build with warnings as err
 accept: setup  ## execute every chapter and make its outputs the new reference
 	@$(TRIPARTITE) accept
 
+.PHONY: lighthouse
+lighthouse: setup  ## score pages of the built site with Lighthouse: needs Node and Chromium
+	@$(PY) tests/peers/lighthouse.py
+
 serve:  ## show the site at http://127.0.0.1:8000/
 	@test -d _build/stage/_build/html || { echo "no site yet: run make book"; exit 1; }
 	@$(PY) -m http.server 8000 --bind 127.0.0.1 --directory _build/stage/_build/html

@@ -1,7 +1,10 @@
 """What every committed chapter must be: executed, without errors, described, free of paths."""
 
+import re
+
 import pytest
 
+from companion import plotted
 from companion.chapters import ParameterError, chapters, parse_parameters
 from companion.paths import DATA, ROOT
 
@@ -45,11 +48,34 @@ def test_chapter_describes_and_publishes_its_figures(chapter):
 
 
 @every_chapter
+def test_chapter_shows_the_fingerprints_of_the_reference(chapter):
+    for cell in chapter.code_cells():
+        for output in cell.outputs:
+            if name := output.get("metadata", {}).get("tripartite", {}).get("figure"):
+                numbers = plotted.load(DATA / "reference" / name)
+                shown = output["data"]["text/plain"]
+                assert shown == f"figure {name}\n{plotted.fingerprint(numbers)}"
+
+
+@every_chapter
 def test_chapter_checks_claims_and_all_of_them_hold(chapter):
     claims = [note["claim"] for note in notes(chapter) if "claim" in note]
     assert claims
     assert all(claim["holds"] for claim in claims)
     assert chapter.code().count("claim(") == len(claims)
+
+
+@every_chapter
+def test_chapter_has_exercises_whose_solutions_are_executed(chapter):
+    cells = chapter.read().cells
+    (start,) = (k for k, cell in enumerate(cells) if "## Exercises" in cell.source)
+    prose = "\n".join(cell.source for cell in cells[start:] if cell.cell_type == "markdown")
+    assert prose.count("{dropdown} Solution") >= 3
+    assert not re.search(r"```+ *(\{code|python)", prose)  # nothing executes it there
+    executed = [cell for cell in cells[start:] if cell.cell_type == "code"]
+    assert executed
+    for cell in executed:  # which nbval compares, or which checks itself
+        assert cell.outputs or "assert" in cell.source
 
 
 def test_figure_names_are_unique():

@@ -1,4 +1,4 @@
-"""The built site, as a reader meets it: every page, on a desk and on a phone, in both themes, offline."""
+"""The built site, as a reader meets it: every page, on a desk and on a phone, in both themes, on paper, offline."""
 
 import functools
 import http.server
@@ -8,9 +8,11 @@ import threading
 from pathlib import Path
 from urllib.parse import unquote, urljoin, urlsplit
 
+import axe_playwright_python
 import pytest
 import yaml
 from bs4 import BeautifulSoup
+from companion.chapters import chapters
 
 from companion.chapters import chapters
 from companion.claims import recorded
@@ -18,6 +20,7 @@ from companion.paths import DATA
 
 ROOT = Path(__file__).resolve().parent.parent
 DESK, PHONE = {"width": 1440, "height": 900}, {"width": 390, "height": 844}
+PAPER = {"width": 794, "height": 1123}  # A4 at 96 pixels an inch
 # Each theme is opened at one size and then resized to the other: both sizes are loaded, both themes see both.
 SIZES = {"light": (DESK, PHONE), "dark": (PHONE, DESK)}
 
@@ -123,6 +126,10 @@ INSPECT = f"""() => {{
   }};
 }}"""
 
+BENT = """() => [...document.querySelectorAll(".bd-article img")].filter(i => i.clientWidth && i.clientHeight
+  && Math.abs(i.clientWidth / i.clientHeight / (i.naturalWidth / i.naturalHeight) - 1) > 0.03
+  && getComputedStyle(i).objectFit === "fill" && !getComputedStyle(i).padding.match(/[1-9]/)).map(i => i.src)"""
+
 # Text of one element on its ground, ancestors blended; canvas turns any CSS colour into bytes.
 CONTRAST = """selector => {
   const pen = Object.assign(document.createElement("canvas"), {width: 1, height: 1}).getContext("2d", {willReadFrequently: true});
@@ -148,6 +155,26 @@ CONTRAST = """selector => {
 TEXT = ", ".join(f".bd-article {part}" for part in (
     "p", "li", "td", "th", "a:not(.headerlink)", "figcaption *:not(.headerlink)", ".admonition-title", ".claim", ".claim *", ".figure-links", ".figure-links *",
 ))  # fmt: skip
+
+
+# What axe calls serious or critical; of the second theme its colours, for the rest is the same. Typeset
+# mathematics has no rules to break, and thousands of elements.
+AXE = (Path(axe_playwright_python.__file__).parent / "axe.min.js").read_text(encoding="utf-8")
+VIOLATIONS = """async theme => {
+  const options = {resultTypes: ["violations"], preload: false};
+  if (theme === "dark") options.runOnly = ["color-contrast"];
+  const found = await axe.run({exclude: ["mjx-container"]}, options);
+  return found.violations.filter(v => ["serious", "critical"].includes(v.impact))
+    .flatMap(v => v.nodes.map(n => `${v.id}: ${n.html.slice(0, 150)}`));
+}"""
+
+# Boxes whose content paper would cut off.
+CUT = f"""() => {{
+  {NAME}
+  return [...document.querySelectorAll(".bd-article *")].filter(e => e.clientWidth > 0
+    && !e.closest(".math, svg, .headerlink, .sr-only, .visually-hidden")
+    && getComputedStyle(e).overflowX !== "visible" && e.scrollWidth > e.clientWidth + 1).map(name);
+}}"""
 
 
 @pytest.mark.parametrize("theme", SIZES)
@@ -184,22 +211,65 @@ def test_page(site, contexts, origin, page, theme):
         tab.evaluate(SETTLE)
         seen = tab.evaluate(INSPECT)
         faint = tab.evaluate(CONTRAST, TEXT)
+        tab.evaluate(AXE)
+        violations = tab.evaluate(VIOLATIONS, theme)
         wide = {first["width"]: tab.evaluate(TOO_WIDE)}
+        bent = tab.evaluate(BENT)
         tab.set_viewport_size(second)
         wide[second["width"]] = tab.evaluate(TOO_WIDE)
+        tab.set_viewport_size(PAPER)
+        tab.emulate_media(media="print")
+        wide["paper"], cut = tab.evaluate(TOO_WIDE), tab.evaluate(CUT)
     finally:
         tab.close()
     assert not complaints, "\n".join(complaints)
     assert seen["theme"] == theme
     for width, elements in wide.items():
-        assert not elements, f"the page is wider than its window of {width} px: " + "; ".join(
-            elements
-        )
+        assert not elements, f"the page is wider than its {width}: " + "; ".join(elements)
+    assert not bent, f"pictures out of shape: {bent}"
+    assert not cut, "cut off on paper: " + "; ".join(cut)
+    assert not violations, "\n".join(violations)
     assert not seen["broken"], f"images that did not load: {seen['broken']}"
     assert not seen["mute"], f"images without alternative text: {seen['mute']}"
     assert not seen["untypeset"], f"mathematics left as source: {seen['untypeset']}"
     assert not seen["errors"], f"mathematics that MathJax rejects: {seen['errors']}"
     assert not faint, "contrast below 4.5:1\n" + "\n".join(faint[:20])
+
+
+WALK = """() => {
+  const e = document.activeElement;
+  if (e === document.body) return null;
+  if (!e.dataset.walked) e.dataset.walked = "yes";
+  return e.tagName;
+}"""
+LEFT_OUT = f"""() => {{
+  {NAME}
+  const controls = ".bd-article :is(a[href], button, input, select, summary)";
+  return [...document.querySelectorAll(controls)].filter(e => !e.dataset.walked && e.tabIndex >= 0
+    && e.checkVisibility({{visibilityProperty: true}})).map(name);
+}}"""
+
+
+CONTROLLED = ["book/index"] + [
+    f"book/{c.slug}" for c in chapters() if re.search(r"^(explorer|film)\(", c.code(), re.M)
+]
+
+
+@pytest.mark.parametrize("page", CONTROLLED)
+def test_keyboard_reaches_every_control(contexts, origin, page):
+    tab = contexts["light"].new_page()
+    try:
+        tab.set_viewport_size(DESK)
+        tab.goto(f"{origin}/{page}.html", wait_until="load")
+        tab.evaluate(SETTLE)
+        for _ in range(1500):
+            tab.keyboard.press("Tab")
+            if tab.evaluate(WALK) is None:
+                break
+        left_out = tab.evaluate(LEFT_OUT)
+    finally:
+        tab.close()
+    assert not left_out, left_out
 
 
 # --- the files themselves -------------------------------------------------------------------------
@@ -279,6 +349,30 @@ def test_links_and_anchors_resolve(site, documents):
             elif fragment and target in anchors and fragment not in anchors[target]:
                 broken.append(f"{base}: no anchor for {link['href']}")
     assert not broken, "\n".join(broken)
+
+
+def test_a_chapter_with_its_pictures_is_light(site, documents):
+    for page in (f"book/{chapter.slug}" for chapter in chapters()):
+        path = site / f"{page}.html"
+        pictures = {(path.parent / i["src"]).resolve() for i in documents[path].find_all("img")}
+        size = sum(file.stat().st_size for file in (path, *pictures))
+        assert size < 800_000, f"{page}: {size / 1000:.0f} kB"
+
+
+def test_every_picture_keeps_its_room(site, documents):
+    for page in PAGES:
+        for picture in documents[site / f"{page}.html"].find_all("img"):
+            assert picture.get("width") and picture.get("height"), f"{page}: {picture['src']}"
+
+
+def test_icons_that_pages_show_are_there_and_others_are_not(site, documents):
+    script = (site / "_static/scripts/fontawesome.js").read_text(encoding="utf-8")
+    assert len(script) < 150_000
+    other = {"fa-solid", "fa-brands", "fa-regular", "fa-lg"}
+    for soup in documents.values():
+        for icon in soup.find_all(class_=re.compile("^fa-")):
+            for name in {c for c in icon["class"] if c.startswith("fa-")} - other:
+                assert re.search(rf"\b{name[3:]}\b", script), name
 
 
 def test_pages_are_the_table_of_contents(site, documents):

@@ -3,6 +3,7 @@
 import warnings
 
 from .claims import claim
+from .explorer import Choice, explorer
 from .film import film
 from .paths import data
 from .progress import progress
@@ -12,4 +13,4 @@ from .style import COLOURS, use_style
 # libraries that download import a progress bar, which asks for a widget library nothing here needs
 warnings.filterwarnings("ignore", message="IProgress not found")
 
-__all__ = ["COLOURS", "claim", "data", "film", "progress", "publish", "use_style"]
+__all__ = ["COLOURS", "Choice", "claim", "data", "explorer", "film", "progress", "publish", "use_style"]

@@ -1,0 +1,90 @@
+"""What every page gets: the explorers, its paper layout, sound roles, and a quick first visit.
+
+Icons that no page shows are left out (1.4 MB), and every picture says its size, so that nothing jumps.
+"""
+
+import re
+from functools import cache
+from pathlib import Path
+
+ICON = re.compile(
+    r'"?(?P<name>[a-z0-9-]+)"?:\[\d+,\d+,\[(?P<aliases>[^\]]*)\],"[0-9a-f]+",(?:"[^"]*"|\[[^\]]*\])\],?'
+)
+USED = re.compile(r"\bfa-([a-z0-9-]+)")
+IMAGE = re.compile(r'<img (?![^>]*\b(?:width|style)=)[^>]*\bsrc="(?P<source>[^":?]*)"[^>]*>')
+NAMED = '<summary aria-label="Pages of this part">'
+ICONS = "_static/scripts/fontawesome.js"
+PIXELS = {"pt": 4 / 3, "px": 1, "": 1}
+
+
+def keep_used_icons(script: Path) -> None:
+    site = script.parents[2]
+    theme = (p for p in (site / "_static").rglob("*.js") if p.name != script.name)
+    texts = [p.read_text(encoding="utf-8", errors="replace") for p in [*site.rglob("*.html"), *theme]]
+    used = {name for text in texts for name in USED.findall(text)}
+
+    def kept(icon):
+        names = {icon["name"], *re.findall(r'"([^"]+)"', icon["aliases"])}
+        return icon[0] if names & used else ""
+
+    text = script.read_text(encoding="utf-8")
+    script.write_text(ICON.sub(kept, text), encoding="utf-8")
+
+
+@cache
+def size_of(path: Path) -> tuple[int, int] | None:
+    """Width and height in CSS pixels, where the file says so."""
+    if path.suffix == ".svg":
+        head = path.read_text(encoding="utf-8")[:3000]
+        found = [re.search(rf'<svg [^>]*?\b{side}="([\d.]+)(pt|px|)"', head) for side in ("width", "height")]
+        return tuple(round(float(f[1]) * PIXELS[f[2]]) for f in found) if all(found) else None
+    if path.suffix in (".png", ".jpg"):
+        from PIL import Image
+
+        with Image.open(path) as picture:
+            return picture.size
+    return None
+
+
+def improve(page: Path) -> None:
+    """Room for pictures, so that text does not jump when one arrives, and names for arrows."""
+
+    def sized(image):
+        path = (page.parent / image["source"]).resolve()
+        size = size_of(path) if path.is_file() else None
+        return f'<img width="{size[0]}" height="{size[1]}" {image[0][5:]}' if size else image[0]
+
+    text = page.read_text(encoding="utf-8")
+    # the theme's arrows that unfold a list have no words
+    new = re.sub(r"<summary>(?=<span [^>]*><i [^>]*></i></span></summary>)", NAMED, text)
+    if (new := IMAGE.sub(sized, new)) != text:
+        page.write_text(new, encoding="utf-8")
+
+
+def tidy(app, page, template, context, doctree):
+    """Drop roles that assistive programs reject: docutils' list of references holds anchors too."""
+    if "citation-list" in context.get("body", ""):
+        context["body"] = (
+            context["body"]
+            .replace('<div role="list" class="citation-list">', '<div class="citation-list">')
+            .replace(' role="doc-biblioentry"', "")
+        )
+
+
+def lighten(app, error):
+    if error or app.builder.format != "html":
+        return
+    site = Path(app.outdir)
+    if (site / ICONS).exists():
+        keep_used_icons(site / ICONS)
+    for page in site.rglob("*.html"):
+        improve(page)
+
+
+def setup(app):
+    app.add_css_file("explorer.css", priority=801)  # after custom.css
+    app.add_css_file("page.css", priority=802)
+    app.add_js_file("explorer.js")
+    app.connect("html-page-context", tidy)
+    app.connect("build-finished", lighten)
+    return {"version": "1", "parallel_read_safe": True, "parallel_write_safe": True}
