@@ -7,6 +7,7 @@ Rows are appended as they are done; a run that was cut off goes on where it stop
 """
 
 import csv
+import itertools
 import sys
 from pathlib import Path
 
@@ -19,8 +20,15 @@ RESULTS = Path(__file__).parent / "results"
 FLIPPED = 0.1
 STEPS = 10  # synchronous updates; whoever is not done by then is not recalled
 SIZES = (32, 64, 128, 256, 512)
-# memory sets, cues of each, loads relative to a rough theory
-PLANS = {32: (20, 50, 13), 64: (16, 50, 13), 128: (12, 50, 13), 256: (6, 32, 9), 512: (4, 20, 6)}
+# memory sets, cues of each, and loads relative to a rough theory: how many, lowest, highest
+PLANS = {
+    32: (20, 50, 13, 0.3, 2.4),
+    64: (16, 50, 13, 0.3, 2.4),
+    128: (12, 50, 13, 0.3, 2.4),
+    256: (5, 30, 6, 0.65, 1.3),
+    512: (3, 12, 4, 0.75, 1.25),
+}
+CHEAP = (8, 50, 9, 0.7, 1.25)  # Hopfield and whole networks of 256 and 512 neurons
 
 
 WHOLE = "whole"  # synapses and processes as well, on their stable branch
@@ -40,15 +48,14 @@ def guess(rule: str, n: int) -> float:
 def capacity() -> None:
     columns = ["rule", "n_neurons", "n_memories", "seed", "cues", "recalled", "overlap", "strangers"]
     with table("memory-capacity.csv", columns, 4) as (done, add):
-        for n in SIZES:
-            sets, cues, n_loads = PLANS[n]
-            low, high = (0.3, 2.4) if n_loads > 9 else (0.5, 1.6)
-            for rule in (WHOLE, *memory.RULES):
-                loads = np.geomspace(low, high, n_loads) * guess(rule, n)
-                for load in np.unique(np.maximum(1, np.rint(loads).astype(int))).tolist():
-                    for seed in range(sets):
-                        if (rule, str(n), str(load), str(seed)) not in done:
-                            add([rule, n, load, seed, *measure(rule, n, load, seed, cues)])
+        for n, rule in itertools.product(SIZES, (WHOLE, *memory.RULES)):
+            cheap = n > 128 and rule in (WHOLE, "hopfield")
+            sets, cues, n_loads, low, high = CHEAP if cheap else PLANS[n]
+            loads = np.geomspace(low, high, n_loads) * guess(rule, n)
+            for load in np.unique(np.maximum(1, np.rint(loads).astype(int))).tolist():
+                for seed in range(sets):
+                    if (rule, str(n), str(load), str(seed)) not in done:
+                        add([rule, n, load, seed, *measure(rule, n, load, seed, cues)])
 
 
 def measure(rule: str, n: int, load: int, seed: int, cues: int) -> tuple:

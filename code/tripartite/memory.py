@@ -186,6 +186,15 @@ def check_memories(memories: Array) -> None:
         raise ValueError("memories: must be -1 or +1 everywhere")
 
 
+def _check_cues(memories: Array, cues: Array) -> None:
+    check_memories(memories)
+    if np.ndim(cues) != 2 or np.shape(cues)[1] != np.shape(memories)[1]:
+        n = np.shape(memories)[1]
+        raise ValueError(f"cues have shape {np.shape(cues)}: must have the {n} neurons of memories")
+    if not np.all(np.abs(cues) == 1):
+        raise ValueError("cues: must be -1 or +1 everywhere")
+
+
 def random_memories(n_memories: int, n_neurons: int, seed: int) -> Array:
     """Independent random memories, (K, N) of -1 and +1, int8."""
     check_positive_int(n_memories=n_memories, n_neurons=n_neurons)
@@ -341,11 +350,8 @@ def recall(rule: str, memories: Array, cues: Array, steps: int = 30, block: int 
     Stops early where nothing changes. Raises ValueError on an unknown rule or other values.
     """
     check_choice("rule", rule, RULES)
-    check_memories(memories)
-    check_memories(cues)
+    _check_cues(memories, cues)
     check_positive_int(steps=steps, block=block)
-    if memories.shape[1] != cues.shape[1]:
-        raise ValueError(f"cues {cues.shape}: must have the {memories.shape[1]} neurons of memories")
     state = np.asarray(cues, dtype=np.float32)
     moving = np.arange(len(state))
     for _ in range(steps):
@@ -365,9 +371,13 @@ def _drive(coefficients, memories: Array, state: Array, block: int) -> Array:
     for start in range(0, len(memories), block):
         xi = memories[start : start + block].astype(np.float32)
         m = state @ xi.T
-        forward += (cubic * m**3 + linear * m) @ xi
+        m2 = m * m
         if square:
-            squares += np.sum(m * m, axis=1, keepdims=True, dtype=float)
+            squares += np.sum(m2, axis=1, keepdims=True)
+        m2 *= cubic
+        m2 += linear
+        m *= m2
+        forward += m @ xi
     return forward + state * (square * squares + own * len(memories))
 
 
@@ -408,8 +418,7 @@ def recall_whole(
     Raises ValueError on values other than -1 and +1, leaks with leak_s leak_p <= 1, or a share
     that is not from 0 to below 1.
     """
-    check_memories(memories)
-    check_memories(cues)
+    _check_cues(memories, cues)
     check_positive_int(steps=steps)
     if not 0 <= share < 1:
         raise ValueError(f"share = {share!r}: must be at least 0 and below 1")
