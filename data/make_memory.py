@@ -26,10 +26,13 @@ PLANS = {
     64: (16, 50, 13, 0.3, 2.4),
     128: (12, 50, 13, 0.3, 2.4),
     256: (5, 30, 6, 0.65, 1.3),
-    512: (3, 12, 4, 0.75, 1.25),
+    512: (3, 12, 3, 0.8, 1.2),
 }
-CHEAP = (8, 50, 9, 0.7, 1.25)  # Hopfield and whole networks of 256 and 512 neurons
-
+FEW = {  # the same for 256 and 512 neurons, where a network holds fewer memories
+    "whole": (8, 50, 9, 0.7, 1.25),
+    "hopfield": (8, 50, 9, 0.7, 1.25),
+    "astrocyte": (6, 24, 7, 0.88, 1.2),
+}
 
 WHOLE = "whole"  # synapses and processes as well, on their stable branch
 LEAKS = memory.Times(leak_s=1.05, leak_p=1.05)
@@ -49,8 +52,8 @@ def capacity() -> None:
     columns = ["rule", "n_neurons", "n_memories", "seed", "cues", "recalled", "overlap", "strangers"]
     with table("memory-capacity.csv", columns, 4) as (done, add):
         for n, rule in itertools.product(SIZES, (WHOLE, *memory.RULES)):
-            cheap = n > 128 and rule in (WHOLE, "hopfield")
-            sets, cues, n_loads, low, high = CHEAP if cheap else PLANS[n]
+            plan = FEW.get(rule, PLANS[n]) if n > 128 else PLANS[n]
+            sets, cues, n_loads, low, high = plan
             loads = np.geomspace(low, high, n_loads) * guess(rule, n)
             for load in np.unique(np.maximum(1, np.rint(loads).astype(int))).tolist():
                 for seed in range(sets):
