@@ -28,10 +28,10 @@ PLANS = {
     256: (5, 30, 6, 0.65, 1.3),
     512: (3, 12, 3, 0.8, 1.2),
 }
-FEW = {  # the same for 256 and 512 neurons, where a network holds fewer memories
-    "whole": (8, 50, 9, 0.7, 1.25),
-    "hopfield": (8, 50, 9, 0.7, 1.25),
-    "astrocyte": (6, 24, 7, 0.88, 1.2),
+FEW = {  # the same, where a network holds few memories, or very many
+    **dict.fromkeys(itertools.product(("whole", "hopfield"), (256, 512)), (8, 50, 9, 0.7, 1.25)),
+    **dict.fromkeys((("astrocyte", 256), ("astrocyte", 512)), (6, 24, 7, 0.88, 1.2)),
+    ("astrocyte-distinct", 512): (2, 12, 2, 0.9, 1.15),
 }
 
 WHOLE = "whole"  # synapses and processes as well, on their stable branch
@@ -49,11 +49,19 @@ def guess(rule: str, n: int) -> float:
 
 
 def capacity() -> None:
-    columns = ["rule", "n_neurons", "n_memories", "seed", "cues", "recalled", "overlap", "strangers"]
+    columns = [
+        "rule",
+        "n_neurons",
+        "n_memories",
+        "seed",
+        "cues",
+        "recalled",
+        "overlap",
+        "strangers",
+    ]
     with table("memory-capacity.csv", columns, 4) as (done, add):
         for n, rule in itertools.product(SIZES, (WHOLE, *memory.RULES)):
-            plan = FEW.get(rule, PLANS[n]) if n > 128 else PLANS[n]
-            sets, cues, n_loads, low, high = plan
+            sets, cues, n_loads, low, high = FEW.get((rule, n), PLANS[n])
             loads = np.geomspace(low, high, n_loads) * guess(rule, n)
             for load in np.unique(np.maximum(1, np.rint(loads).astype(int))).tolist():
                 for seed in range(sets):

@@ -206,7 +206,11 @@ def random_memories(n_memories: int, n_neurons: int, seed: int) -> Array:
 
 
 def rates(
-    state: State, couplings: Couplings | Tensor, layers: Layers, times: Times, bias: Array | float = 0
+    state: State,
+    couplings: Couplings | Tensor,
+    layers: Layers,
+    times: Times,
+    bias: Array | float = 0,
 ) -> State:
     """Time derivatives of neurons, synapses and processes. arXiv 2311.08135, energy-based case."""
     x, s, p = state
@@ -223,7 +227,8 @@ def energy(state: State, couplings: Couplings | Tensor, layers: Layers, times: T
     """The energy that falls along every trajectory with symmetric s and p, without bias; (...)."""
     phi, g, psi = (layer.activation(y) for layer, y in zip(layers, state, strict=True))
     held = [
-        y * f - layer.lagrangian(y) for layer, y, f in zip(layers, state, (phi, g, psi), strict=True)
+        y * f - layer.lagrangian(y)
+        for layer, y, f in zip(layers, state, (phi, g, psi), strict=True)
     ]
     together = phi[..., :, None] * phi[..., None, :]
     pairs = (
