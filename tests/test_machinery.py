@@ -133,7 +133,7 @@ def test_a_warning_or_an_unchecked_claim_fails_every_build_until_it_is_mended(ac
     cell.outputs = []
     nbformat.write(notebook, accepted.notebook)
     result = accepted.tripartite("site")
-    assert result.returncode == 1 and "a claim is not checked" in result.stderr
+    assert result.returncode == 2 and "a claim is not checked" in result.stderr
     assert "claims.md says that C1 is shown, and no chapter checks it" in result.stderr
 
 
