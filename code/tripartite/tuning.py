@@ -13,9 +13,10 @@ from pathlib import Path
 
 import numpy as np
 from array_api_compat import array_namespace
-from scipy.special import logsumexp, ndtri
+from scipy.special import ndtri
 from scipy.stats import qmc
 
+from .attention import log_sum_exp
 from .checkpoint import Tensors
 from .checks import check_choice, check_finite, check_positive, check_positive_int, check_width
 from .features import Activity, Array, _as, independent_directions, orthogonal_directions
@@ -172,7 +173,7 @@ def _mixture(stimuli: Stimuli, normal: np.ndarray, rng, sharpness: float):
     for start in range(0, len(normal), 1024):
         w = directions[start : start + 1024]
         log_kernel = w @ sums.T - half_square - 0.5 * np.sum(w**2, axis=-1, keepdims=True)
-        log_density[start : start + 1024] = logsumexp(log_kernel, axis=-1) - np.log(len(sums))
+        log_density[start : start + 1024] = log_sum_exp(log_kernel)[:, 0] - np.log(len(sums))
     return _weighted(directions, log_density)
 
 
@@ -194,13 +195,13 @@ def _prototypes(stimuli: Stimuli, normal: np.ndarray, rng, sharpness: float):
     """
     z = _centres(stimuli.queries, len(normal), rng)
     flat = np.zeros((z.shape[-1],) * 2)
-    some = rng.integers(len(stimuli.keys), size=min(4096, len(stimuli.keys)))
+    some = rng.integers(len(stimuli.keys), size=min(2048, len(stimuli.keys)))
     keys, gain = stimuli.keys[some], stimuli.gain[some]
-    queries = stimuli.queries[rng.integers(len(stimuli.queries), size=len(some))]
-    scale = logsumexp(z @ keys.T + gain, axis=-1) - np.log(len(keys))  # of a neuron's synapses
+    queries = stimuli.queries[rng.integers(len(stimuli.queries), size=1024)]
+    scale = log_sum_exp(z @ keys.T + gain)[:, 0] - np.log(len(keys))  # of a neuron's synapses
     half_square = 0.5 * sharpness * np.sum(z**2, axis=-1)
     to_keys, to_queries = Curves(z, -scale, flat), Curves(sharpness * z, -half_square, flat)
-    wanted = logsumexp(queries @ keys.T + gain, axis=-1) - np.log(len(keys))
+    wanted = log_sum_exp(queries @ keys.T + gain)[:, 0] - np.log(len(keys))
     return to_keys, _with_gain(to_queries, queries, wanted)
 
 
@@ -209,7 +210,7 @@ def _with_gain(curves: Curves, x: np.ndarray, wanted: np.ndarray) -> Curves:
 
     One gain for all neurons: it divides out of the output, and sets the level of the response.
     """
-    missing = wanted - logsumexp(curves(x).log_scale, axis=-1)
+    missing = wanted - log_sum_exp(curves(x).log_scale)[:, 0]
     terms = np.concatenate([np.ones((len(x), 1)), x, x * x], axis=-1)
     found = np.linalg.lstsq(terms, missing, rcond=None)[0]
     constant, linear, quadratic = found[0], *np.split(found[1:], 2)
