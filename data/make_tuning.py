@@ -29,6 +29,7 @@ KINDS = {  # name -> kind of fit, draw of directions
     "mixture quasi": ("mixture", "quasi"),
     "prototypes": ("prototypes", "independent"),
 }
+FITTED = {"gradient": "", "end to end": "-whole"}  # by gradient, in files
 WINDOWS = {64: 3, 256: 3, 1_000: 2, 10_000: 1}  # neurons: test windows, the first ones
 SHARPNESS = 2.0  # chosen on the validation split
 FIT_TOKENS = 4_000
@@ -36,8 +37,8 @@ FIT_TOKENS = 4_000
 
 def population(folder, model, name, neurons, seed, layer):
     """Tuned curves of all heads of a layer, fitted to tokens of the fit split."""
-    if name == "gradient":
-        return tuning.load(folder / f"fitted/{model}-{neurons}-{layer}.safetensors")
+    if name in FITTED:
+        return tuning.load(folder / f"fitted/{model}-{neurons}-{layer}{FITTED[name]}.safetensors")
     kind, draw = KINDS[name]
     raw = tuning_inputs.recorded(folder, model, layer, "fit")
     if kind == "cosine":
@@ -100,7 +101,7 @@ def main():
         if not done:
             writer.writerow(HEADER)
         for seed in range(int(seeds)):
-            for name in names or [*KINDS, "gradient"]:
+            for name in names or [*KINDS, *FITTED]:
                 if (name, str(neurons), str(seed)) in done:
                     continue
                 rows = []

@@ -2,6 +2,7 @@
 
 import numpy as np
 import pytest
+from safetensors.numpy import save_file
 from tripartite import attention, features, network, tuning
 
 RANDOM = [kind for kind in tuning.KINDS if kind != "prototypes"]
@@ -100,11 +101,12 @@ def test_one_prototype_is_answered_exactly():
 def test_blocks_heads_and_moved_coordinates_change_nothing():
     keys, queries, values = (np.stack([a, b]) for a, b in zip(stimuli(4), stimuli(5), strict=True))
     phi = tuning.fit("dense", keys, queries, 70, 0)
+    assert phi.size == 70
     whole = network.attend(phi, queries, keys, values)
     parts = network.attend(phi, queries, keys, values, block=32)
     np.testing.assert_allclose(whole.output, parts.output, rtol=1e-9)
     np.testing.assert_allclose(whole.log_response, parts.log_response, rtol=1e-9)
-    of_head = tuning.Tuned(*(tuning.Curves(*(x[1] for x in vars(s).values())) for s in vars(phi).values()))
+    of_head = phi.of_head(1)
     one = network.attend(of_head, queries[1], keys[1], values[1])
     np.testing.assert_allclose(one.output, whole.output[1], rtol=1e-9)
     rng = np.random.default_rng(0)
@@ -128,6 +130,18 @@ def test_plain_positive_curves_are_those_of_the_sampled_map():
         network.attend(phi, queries, keys, values).output,
         network.attend(plain, queries, keys, values).output,
         rtol=1e-9,
+    )
+
+
+def test_curves_come_back_from_a_file(tmp_path):
+    keys, queries, values = (np.stack([x, 2 * x]) for x in stimuli(8))
+    phi = tuning.fit("prototypes", keys, queries, 5, 0)
+    arrays = {f"{side}.{name}": x for side in vars(phi) for name, x in vars(vars(phi)[side]).items()}
+    save_file(arrays, tmp_path / "tuning.safetensors")
+    again = tuning.load(tmp_path / "tuning.safetensors", np.float64)
+    np.testing.assert_array_equal(
+        network.attend(again, queries, keys, values).output,
+        network.attend(phi, queries, keys, values).output,
     )
 
 

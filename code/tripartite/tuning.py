@@ -74,6 +74,15 @@ class Tuned:
         """The same population, neurons start to stop only."""
         return Tuned(self.keys.block(start, stop), self.queries.block(start, stop))
 
+    def of_head(self, place: int | tuple[int, ...]) -> Tuned:
+        """One head's population, or one layer's: place indexes the leading axes."""
+        return Tuned(
+            *(
+                Curves(side.directions[place], side.offsets[place], side.curvature[place])
+                for side in (self.keys, self.queries)
+            )
+        )
+
 
 @dataclass(frozen=True)
 class Stimuli:
