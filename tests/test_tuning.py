@@ -123,9 +123,7 @@ def test_blocks_heads_and_moved_coordinates_change_nothing():
 def test_plain_positive_curves_are_those_of_the_sampled_map():
     keys, queries, values = stimuli(6)
     phi = tuning.fit("positive", keys, queries, 300, 3, draw="independent")
-    plain = features.FeatureMap(
-        phi.keys.directions, np.zeros(300), features.positive, 300
-    )
+    plain = features.FeatureMap(phi.keys.directions, np.zeros(300), features.positive, 300)
     np.testing.assert_allclose(
         network.attend(phi, queries, keys, values).output,
         network.attend(plain, queries, keys, values).output,
@@ -136,7 +134,9 @@ def test_plain_positive_curves_are_those_of_the_sampled_map():
 def test_curves_come_back_from_a_file(tmp_path):
     keys, queries, values = (np.stack([x, 2 * x]) for x in stimuli(8))
     phi = tuning.fit("prototypes", keys, queries, 5, 0)
-    arrays = {f"{side}.{name}": x for side in vars(phi) for name, x in vars(vars(phi)[side]).items()}
+    arrays = {
+        f"{side}.{name}": x for side in vars(phi) for name, x in vars(vars(phi)[side]).items()
+    }
     save_file(arrays, tmp_path / "tuning.safetensors")
     again = tuning.load(tmp_path / "tuning.safetensors", np.float64)
     np.testing.assert_array_equal(

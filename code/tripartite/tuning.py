@@ -55,7 +55,9 @@ class Curves:
         directions = self.directions @ transform
         bent = curvature @ shift[..., None]
         constant = directions @ shift[..., None] + 0.5 * shift[..., None, :] @ bent
-        return Curves(directions + bent[..., None, :, 0], self.offsets - constant[..., 0], curvature)
+        return Curves(
+            directions + bent[..., None, :, 0], self.offsets - constant[..., 0], curvature
+        )
 
 
 @dataclass(frozen=True)
@@ -153,8 +155,8 @@ def _standard(stimuli: Stimuli, normal: np.ndarray, rng, sharpness: float):
 def _dense(stimuli: Stimuli, normal: np.ndarray, rng, sharpness: float):
     """Directions N(0, diag u): u minimises the log second moment of the estimate, in closed form.
 
-    An axis with stimulus power l = E q'^2 + E k'^2 has u^2 - (3/2 + l) u + 1/2 = 0. Equal to SDERF,
-    Likhosherstov et al. 2023, theorem 4.3, read as importance sampling.
+    An axis with stimulus power l = E q'^2 + E k'^2 has u^2 - (3/2 + l) u + 1/2 = 0. This is SDERF
+    of Likhosherstov et al. 2023, read as importance sampling.
     """
     power = np.mean(stimuli.keys**2, axis=0) + np.mean(stimuli.queries**2, axis=0)
     half = 0.75 + 0.5 * power
@@ -340,7 +342,9 @@ def load(path: str | Path, dtype=np.float32) -> Tuned:
     with Tensors(Path(path), dtype) as tensor:
         return Tuned(
             *(
-                Curves(*(tensor(f"{side}.{name}") for name in ("directions", "offsets", "curvature")))
+                Curves(
+                    *(tensor(f"{side}.{name}") for name in ("directions", "offsets", "curvature"))
+                )
                 for side in ("keys", "queries")
             )
         )

@@ -47,7 +47,17 @@ def main():
     with (HERE / "results/tuning-recruited.csv").open("w", newline="") as file:
         writer = csv.writer(file, lineterminator="\n")
         writer.writerow(
-            ["source", "neurons", "tokens", "text", "layer", "head", "normaliser", "output", "alone"]
+            [
+                "source",
+                "neurons",
+                "tokens",
+                "text",
+                "layer",
+                "head",
+                "normaliser",
+                "output",
+                "alone",
+            ]
         )
         for tokens, neurons in ((256, 64), (128, 64), (256, 128), (256, 32)):
             for row in rows(recordings, encoder.n_layers, tokens, neurons):

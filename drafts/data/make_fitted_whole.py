@@ -63,9 +63,14 @@ class Population:
     def __init__(self, folder, model, neurons, layer):
         raw = tuning_inputs.recorded(folder, model, layer, "fit")[:2, :, :16].astype(np.float64)
         flat = raw.reshape(2, raw.shape[1], -1, raw.shape[-1])
-        self.means = dict(zip(("queries", "keys"), map(torch.tensor, balanced(*flat)[:2]), strict=True))
+        self.means = dict(
+            zip(("queries", "keys"), map(torch.tensor, balanced(*flat)[:2]), strict=True)
+        )
         of = balanced(*flat)[2:]
-        self.of = {s: torch.tensor(x, dtype=torch.float32) for s, x in zip(("queries", "keys"), of, strict=True)}
+        self.of = {
+            s: torch.tensor(x, dtype=torch.float32)
+            for s, x in zip(("queries", "keys"), of, strict=True)
+        }
         self.means = {s: x.float() for s, x in self.means.items()}
         found = load_file(folder / f"fitted/{model}-{neurons}-{layer}.safetensors")
         self.base = {name: torch.tensor(x) for name, x in found.items()}
@@ -111,7 +116,9 @@ def main():
         found = exact.states(x, lambda layer, *qkv: populations[layer].attend(*qkv))
         pool = (lambda y: y.mean(1)) if model == "language" else (lambda y: y[:, 0])
         cosine = F.cosine_similarity(pool(found[-1]), pool(wanted[-1])).mean()
-        miss = [(a - b).square().sum() / b.square().sum() for a, b in zip(found, wanted, strict=True)]
+        miss = [
+            (a - b).square().sum() / b.square().sum() for a, b in zip(found, wanted, strict=True)
+        ]
         return cosine, sum(miss) / len(miss)
 
     def save():
@@ -129,7 +136,13 @@ def main():
         if step % 20 == 0 or step == steps:
             with torch.no_grad():
                 cosine, miss = run(validation[:4])
-            print(model, neurons, step, f"validation: cosine {cosine:.4f}, miss {miss:.4f}", flush=True)
+            print(
+                model,
+                neurons,
+                step,
+                f"validation: cosine {cosine:.4f}, miss {miss:.4f}",
+                flush=True,
+            )
             if cosine > best:
                 best = float(cosine)
                 save()

@@ -170,7 +170,9 @@ def pictures(folder: Path) -> dict[str, np.ndarray]:
     flower = Image.open(Path(sklearn.__file__).parent / "datasets/images/flower.jpg")
     test = [HERE / f"images/{n}.jpg" for n in
             ("astronaut", "cat", "coffee", "galaxies", "pagoda", "rocket")]  # fmt: skip
-    test = [np.array(ImageOps.fit(Image.open(p), (SIDE, SIDE), Image.Resampling.BICUBIC)) for p in test]
+    test = [
+        np.array(ImageOps.fit(Image.open(p), (SIDE, SIDE), Image.Resampling.BICUBIC)) for p in test
+    ]
     test.append(np.array(ImageOps.fit(flower, (SIDE, SIDE), Image.Resampling.BICUBIC)))
     return {
         "picture_fit": fit,

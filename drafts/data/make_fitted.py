@@ -13,9 +13,9 @@ from pathlib import Path
 
 import numpy as np
 import torch
-from torch.nn.functional import smooth_l1_loss
 from safetensors.numpy import save_file
-from tripartite import attention, tuning
+from torch.nn.functional import smooth_l1_loss
+from tripartite import tuning
 from tuning_inputs import recorded
 
 WEIGHT, BATCH, SHARPNESS = 0.02, 4, 2.0
@@ -54,7 +54,9 @@ def attend(p, queries, keys, values):
     def drive(side, x):
         x = x.reshape(heads, -1, d)
         directions = p[f"{side}.directions"].transpose(1, 2)
-        return torch.baddbmm(p[f"{side}.offsets"][:, None, :], x, directions).view(heads, *shape, -1)
+        return torch.baddbmm(p[f"{side}.offsets"][:, None, :], x, directions).view(
+            heads, *shape, -1
+        )
 
     written, asked = drive("keys", keys), drive("queries", queries)
     top = written.detach().amax(2, keepdim=True)
@@ -69,7 +71,11 @@ def attend(p, queries, keys, values):
 
 def main():
     folder, model, neurons, layer, *rest = sys.argv[1:]
-    neurons, steps, seed = int(neurons), int(rest[0]) if rest else 200, int(rest[1]) if len(rest) > 1 else 0
+    neurons, steps, seed = (
+        int(neurons),
+        int(rest[0]) if rest else 200,
+        int(rest[1]) if len(rest) > 1 else 0,
+    )
     torch.set_num_threads(1)
     raw = recorded(Path(folder), model, int(layer), "fit")  # (3, heads, windows, tokens, d)
     some = np.random.default_rng(seed).choice(raw.shape[2] * raw.shape[3], 16_000, replace=False)
@@ -102,7 +108,9 @@ def main():
     def check():
         with torch.no_grad():
             output, log_p = attend(p, *validation[:3])
-        miss = (output - validation[3]).square().sum((1, 2, 3)) / validation[3].square().sum((1, 2, 3))
+        miss = (output - validation[3]).square().sum((1, 2, 3)) / validation[3].square().sum(
+            (1, 2, 3)
+        )
         off = torch.expm1(log_p - validation[4]).abs().flatten(1).median(1).values
         return miss.sqrt(), off
 
@@ -134,7 +142,9 @@ def main():
         loss.backward()
         torch.nn.utils.clip_grad_norm_(parameters, 50.0)
         descent.step()
-        if (step + 1) % 20 == 0 or step + 1 == steps:  # every head keeps its best on the validation split
+        if (
+            step + 1
+        ) % 20 == 0 or step + 1 == steps:  # every head keeps its best on the validation split
             miss, off = check()
             score = miss + 0.1 * off.clip(max=1)
             better = score < best
@@ -146,10 +156,14 @@ def main():
     p = {name: x.detach().double().numpy() for name, x in p.items()}
     flat_gain = np.zeros_like(of_keys)
     power = flat_gain + np.eye(of_keys.shape[-1]) * p["queries.power"][:, None, :]
-    keys = tuning.Curves(p["keys.directions"], p["keys.offsets"], flat_gain).after(of_keys, key_mean)
+    keys = tuning.Curves(p["keys.directions"], p["keys.offsets"], flat_gain).after(
+        of_keys, key_mean
+    )
     queries = tuning.Curves(p["queries.directions"], p["queries.offsets"], power)
     queries = queries.after(of_queries, query_mean)
-    out = Path(folder) / f"fitted/{model}-{neurons}-{layer}{f'-s{seed}' if seed else ''}.safetensors"
+    out = (
+        Path(folder) / f"fitted/{model}-{neurons}-{layer}{f'-s{seed}' if seed else ''}.safetensors"
+    )
     out.parent.mkdir(exist_ok=True)
     save_file(
         {
