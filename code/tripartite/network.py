@@ -14,6 +14,9 @@ from array_api_compat import array_namespace, device
 from .attention import Array
 from .checks import check_finite, check_positive_int, check_tokens
 from .features import Activity, FeatureMap, FiniteSet
+from .tuning import Tuned
+
+Population = FeatureMap | FiniteSet | Tuned
 
 
 class Memory(NamedTuple):
@@ -23,7 +26,7 @@ class Memory(NamedTuple):
     (..., m), a scale for each hidden neuron, so that neither overflows.
     """
 
-    phi: FeatureMap | FiniteSet
+    phi: Population
     hebbian: Array
     astrocytic: Array
     log_scale: Array
@@ -59,7 +62,7 @@ class Reading(NamedTuple):
         return xp.where(sound, log + self.log_scale, xp.nan)
 
 
-def blank(phi: FeatureMap | FiniteSet, values: Array) -> Memory:
+def blank(phi: Population, values: Array) -> Memory:
     """Memory of hidden neurons phi in which nothing is written yet.
 
     values: (..., tokens, e), read only for the width, library and type of what will be written.
@@ -87,7 +90,7 @@ def write(memory: Memory, keys: Array, values: Array) -> Memory:
 
 def _write(memory: Memory, keys: Array, values: Array) -> Memory:
     xp = array_namespace(keys, values)
-    phi = memory.phi(keys)
+    phi = _curves(memory.phi, "keys")(keys)
     top = xp.maximum(memory.log_scale, xp.max(phi.log_scale, axis=-2))
     hidden = _scaled(phi, phi.log_scale - top[..., None, :])
     keep = xp.exp(memory.log_scale - top)
@@ -115,7 +118,7 @@ def read(memory: Memory, queries: Array) -> Reading:
 
 def _read(memory: Memory, queries: Array) -> Reading:
     xp = array_namespace(queries, memory.hebbian)
-    phi = memory.phi(queries)
+    phi = _curves(memory.phi, "queries")(queries)
     exponent = phi.log_scale + memory.log_scale[..., None, :]
     top = xp.max(exponent, axis=-1, keepdims=True)
     hidden = _scaled(phi, exponent - top)
@@ -139,7 +142,7 @@ def pool(a: Reading, b: Reading) -> Reading:
 
 
 def attend(
-    phi: FeatureMap | FiniteSet,
+    phi: Population,
     queries: Array,
     keys: Array,
     values: Array,
@@ -162,6 +165,11 @@ def attend(
         part = one_block(phi.block(start, min(start + block, phi.size)), queries, keys, values)
         reading = part if reading is None else pool(reading, part)
     return reading
+
+
+def _curves(phi: Population, side: str):
+    """Adapted neurons are tuned to keys and to queries apart, all others to both alike."""
+    return getattr(phi, side) if isinstance(phi, Tuned) else phi
 
 
 def _scaled(phi: Activity, exponent: Array) -> Array:

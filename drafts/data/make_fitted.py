@@ -1,0 +1,179 @@
+"""Tuning curves fitted by gradient descent: FOLDER/fitted/MODEL-NEURONS-LAYER.safetensors.
+
+Run as `python data/make_fitted.py FOLDER MODEL NEURONS LAYER [STEPS]` after make_tuning_inputs.py,
+in an environment with PyTorch; MODEL is language or vision. All heads of a layer are fitted
+together, from prototypes on, in balanced coordinates; what is lowered is the squared relative error
+of the output plus 0.02 times the squared error of log p. Prints the errors on the validation split.
+"""
+
+import math
+import sys
+from dataclasses import fields
+from pathlib import Path
+
+import numpy as np
+import torch
+from safetensors.numpy import save_file
+from torch.nn.functional import smooth_l1_loss
+from tripartite import tuning
+from tuning_inputs import recorded
+
+WEIGHT, BATCH, SHARPNESS = 0.02, 4, 2.0
+RATE = {"language": 0.05, "vision": 0.02}  # chosen on the validation split, as is where to stop
+
+
+def balanced(queries, keys):
+    """Per head: means of queries and keys, and T and T^-T; arrays (heads, tokens, d)."""
+    means = queries.mean(axis=1), keys.mean(axis=1)
+    pairs = [tuning.balance(k, q, True) for q, k in zip(queries, keys, strict=True)]
+    return *means, *(np.stack(x) for x in zip(*pairs, strict=True))
+
+
+def start(queries, keys, gain, neurons, seed):
+    """Prototypes in balanced coordinates, as tensors; their keys' gain is not in the curves yet."""
+    pairs = []
+    for stimuli in zip(keys, queries, gain, strict=True):
+        rng = np.random.default_rng(seed)
+        normal = np.empty((neurons, keys.shape[-1]))  # read for its shape
+        pairs.append(tuning._prototypes(tuning.Stimuli(*stimuli), normal, rng, SHARPNESS))
+    of_keys, of_queries = zip(*pairs, strict=True)
+    found = {
+        "keys.directions": [c.directions for c in of_keys],
+        "keys.offsets": [c.offsets for c in of_keys],
+        "queries.directions": [c.directions for c in of_queries],
+        "queries.offsets": [c.offsets for c in of_queries],
+        "queries.power": [np.diagonal(c.curvature) for c in of_queries],
+    }
+    return {name: torch.tensor(np.stack(x), dtype=torch.float32) for name, x in found.items()}
+
+
+def attend(p, queries, keys, values):
+    """Output and log p of all heads; arrays (heads, windows, tokens, d)."""
+    heads, *shape, d = keys.shape
+
+    def drive(side, x):
+        x = x.reshape(heads, -1, d)
+        directions = p[f"{side}.directions"].transpose(1, 2)
+        return torch.baddbmm(p[f"{side}.offsets"][:, None, :], x, directions).view(
+            heads, *shape, -1
+        )
+
+    written, asked = drive("keys", keys), drive("queries", queries)
+    top = written.detach().amax(2, keepdim=True)
+    asked = asked + top
+    level = asked.detach().amax(-1, keepdim=True)
+    sums = torch.cat([values, torch.ones_like(values[..., :1])], -1)
+    memory = torch.exp(written - top).transpose(-1, -2) @ sums
+    read = torch.exp(asked - level) @ memory
+    gain = -0.5 * (queries**2 @ p["queries.power"][:, None, :, None])[..., 0]
+    return read[..., :-1] / read[..., -1:], torch.log(read[..., -1]) + level[..., 0] + gain
+
+
+def main():
+    folder, model, neurons, layer, *rest = sys.argv[1:]
+    neurons, steps, seed = (
+        int(neurons),
+        int(rest[0]) if rest else 200,
+        int(rest[1]) if len(rest) > 1 else 0,
+    )
+    torch.set_num_threads(1)
+    raw = recorded(Path(folder), model, int(layer), "fit")  # (3, heads, windows, tokens, d)
+    some = np.random.default_rng(seed).choice(raw.shape[2] * raw.shape[3], 16_000, replace=False)
+    flat = raw[:2].reshape(2, raw.shape[1], -1, raw.shape[-1])[:, :, some].astype(np.float64)
+    query_mean, key_mean, of_queries, of_keys = balanced(*flat)
+    flat[0] = (flat[0] - query_mean[:, None]) @ np.swapaxes(of_queries, 1, 2)
+    flat[1] = (flat[1] - key_mean[:, None]) @ np.swapaxes(of_keys, 1, 2)
+    # exp(k.q) = exp(k'.q') times this gain of the key, and a factor of q alone
+    pull = np.einsum("hed,hd->he", of_queries, query_mean)
+    p = start(*flat, np.einsum("hnd,hd->hn", flat[1], pull), neurons, seed)
+    p["keys.directions"] += torch.tensor(pull, dtype=torch.float32)[:, None]
+    level = np.einsum("hed,hd->he", of_keys, key_mean)  # and this is that factor of q
+    p["queries.directions"] += torch.tensor(level, dtype=torch.float32)[:, None]
+    constant = np.sum(query_mean * key_mean, axis=-1, keepdims=True)
+    p["queries.offsets"] += torch.tensor(constant, dtype=torch.float32)
+
+    def batch(arrays):
+        q, k, v = (torch.tensor(x, dtype=torch.float32) for x in arrays)
+        score = q @ k.transpose(-1, -2)
+        exact = torch.softmax(score, -1) @ v, torch.logsumexp(score, -1)
+        q = (q.numpy() - query_mean[:, None, None]) @ np.swapaxes(of_queries, 1, 2)[:, None]
+        k = (k.numpy() - key_mean[:, None, None]) @ np.swapaxes(of_keys, 1, 2)[:, None]
+        return *(torch.tensor(x, dtype=torch.float32) for x in (q, k)), v, *exact
+
+    parts = [batch(raw[:, :, start : start + 8]) for start in range(0, raw.shape[2], 8)]
+    everything = [torch.cat(x, dim=1) for x in zip(*parts, strict=True)]
+    del parts
+    validation = batch(recorded(Path(folder), model, int(layer), "validation")[:, :, :8])
+
+    def check():
+        with torch.no_grad():
+            output, log_p = attend(p, *validation[:3])
+        miss = (output - validation[3]).square().sum((1, 2, 3)) / validation[3].square().sum(
+            (1, 2, 3)
+        )
+        off = torch.expm1(log_p - validation[4]).abs().flatten(1).median(1).values
+        return miss.sqrt(), off
+
+    def say(what, miss, off):
+        print(
+            f"{model} {layer} {neurons} {what}: output {miss.median():.3f} (worst {miss.max():.3f}), "
+            f"normaliser {off.median():.3f}",
+            flush=True,
+        )
+
+    miss, off = check()
+    say("prototypes", miss, off)
+    best, kept = miss + 0.1 * off.clip(max=1), {name: x.clone() for name, x in p.items()}
+    parameters = [x.requires_grad_() for x in p.values()]
+    descent = torch.optim.Adam(parameters, betas=(0.9, 0.98))
+    rng = np.random.default_rng(seed)
+    for step in range(steps):
+        for group in descent.param_groups:
+            warm, progress = min(1, (step + 1) / 20), step / steps
+            group["lr"] = RATE[model] * warm * (0.02 + 0.49 * (1 + math.cos(math.pi * progress)))
+        chosen = torch.tensor(rng.choice(raw.shape[2], BATCH, replace=False))
+        q, k, v, exact, log_z = (x[:, chosen] for x in everything)
+        output, log_p = attend(p, q, k, v)
+        miss = (output - exact).square().sum((1, 2, 3)) / exact.square().sum((1, 2, 3))
+        # linear in large errors of log p, which sinks and large norms bring
+        off = smooth_l1_loss(log_p, log_z, reduction="none").mean((1, 2))
+        loss = miss.sum() + WEIGHT * off.sum()
+        descent.zero_grad(set_to_none=True)
+        loss.backward()
+        torch.nn.utils.clip_grad_norm_(parameters, 50.0)
+        descent.step()
+        if (
+            step + 1
+        ) % 20 == 0 or step + 1 == steps:  # every head keeps its best on the validation split
+            miss, off = check()
+            score = miss + 0.1 * off.clip(max=1)
+            better = score < best
+            best = torch.where(better, score, best)
+            for name, x in p.items():
+                kept[name][better] = x.detach()[better]
+    p = kept
+    say("fitted", *check())
+    p = {name: x.detach().double().numpy() for name, x in p.items()}
+    flat_gain = np.zeros_like(of_keys)
+    power = flat_gain + np.eye(of_keys.shape[-1]) * p["queries.power"][:, None, :]
+    keys = tuning.Curves(p["keys.directions"], p["keys.offsets"], flat_gain).after(
+        of_keys, key_mean
+    )
+    queries = tuning.Curves(p["queries.directions"], p["queries.offsets"], power)
+    queries = queries.after(of_queries, query_mean)
+    out = (
+        Path(folder) / f"fitted/{model}-{neurons}-{layer}{f'-s{seed}' if seed else ''}.safetensors"
+    )
+    out.parent.mkdir(exist_ok=True)
+    save_file(
+        {
+            f"{side}.{field.name}": getattr(curves, field.name).astype(np.float32)
+            for side, curves in (("keys", keys), ("queries", queries))
+            for field in fields(curves)
+        },
+        out,
+    )
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,195 @@
+"""Texts and pictures that tuning curves are fitted, chosen and tested on: FOLDER/inputs.npz.
+
+Run as `python data/make_tuning_inputs.py FOLDER` on Debian 12; downloads some 350 MB of packages
+with apt-get into FOLDER and ships none of it. The three splits share no source: a package, or a
+category of the fortunes, is in one of them only.
+"""
+
+import gzip
+import html
+import io
+import re
+import struct
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import sklearn
+from companion.fetch import model_directory
+from PIL import Image, ImageOps
+from tripartite import pretrained
+
+HERE = Path(__file__).parent
+PACKAGES = (
+    "anarchism", "debian-handbook", "fortunes", "dict-devil", "debian-reference-en", "miscfiles",
+    "display-dhammapada", "developers-reference", "lomiri-wallpapers-16.04",
+    "lomiri-wallpapers-20.04", "ukui-wallpapers", "mate-backgrounds",
+    "plasma-workspace-wallpapers", "gcompris-qt-data",
+)  # fmt: skip
+HELD_OUT = ("science", "literature", "food", "tao", "education", "wisdom")  # of the fortunes
+LONG, SHORT, SIDE = 256, 128, 224  # tokens, tokens, pixels
+
+
+def download(folder: Path) -> None:
+    """Packages, unpacked below folder/NAME; those already there are left alone."""
+    for name in PACKAGES:
+        if not (folder / name).is_dir():
+            subprocess.run(["apt-get", "download", name], cwd=folder, check=True)
+            (deb,) = folder.glob(f"{name}_*.deb")
+            subprocess.run(["dpkg", "-x", deb, folder / name], check=True)
+
+
+def plain(path: Path) -> str:
+    """Text of a file, without the tags of a page or the marks between fortunes."""
+    raw = path.read_bytes()
+    text = (gzip.decompress(raw) if raw[:2] == b"\x1f\x8b" else raw).decode("utf-8", "ignore")
+    if path.suffix == ".html":
+        text = re.sub(r"(?s)<(script|style|head)\b.*?</\1>|<[^>]+>", " ", text)
+        text = html.unescape(text)
+    return re.sub(r"\s+", " ", re.sub(r"(?m)^%$", "", text)).strip()
+
+
+def windows(tokenize, files, count, length):
+    """count windows of length tokens, spread evenly over the files, as ids (count, length)."""
+    files = sorted(files)
+    found = []
+    for path in files:
+        words = plain(path).split()
+        step = int(0.9 * length)  # a word is at least one token: enough to fill the window
+        pieces = [" ".join(words[i : i + 2 * step]) for i in range(0, len(words) - step, 2 * step)]
+        found.append(pieces)
+    order = [piece for group in zip_longest_strided(found) for piece in group]
+    ids = []
+    for piece in order:
+        tokens = tokenize(piece)
+        if len(tokens) == length:
+            ids.append(tokens)
+        if len(ids) == count:
+            return np.array(ids)
+    raise ValueError(f"only {len(ids)} windows of {length} tokens in {len(files)} files")
+
+
+def zip_longest_strided(groups):
+    """First pieces of all groups, then second pieces, and so on."""
+    for n in range(max(map(len, groups))):
+        yield [group[n] for group in groups if n < len(group)]
+
+
+def texts(folder: Path) -> dict[str, np.ndarray]:
+    model = pretrained.load(model_directory("all-MiniLM-L6-v2"), np.float32)
+
+    def cut(length):
+        return lambda text: model.tokenize(text, length).ids
+
+    fortunes = [
+        path
+        for path in (folder / "fortunes/usr/share/games/fortunes").iterdir()
+        if path.is_file() and not path.suffix and path.name not in ("ascii-art", "zippy")
+    ]
+    held = [path for path in fortunes if path.name in HELD_OUT]
+    rest = [path for path in fortunes if path not in held]
+    faq = list((folder / "anarchism/usr/share/doc/anarchism/html").glob("sec*.html"))
+    book = list((folder / "debian-handbook/usr/share/doc").glob("**/en-US/*.html"))
+    manual = list((folder / "developers-reference/usr/share").glob("**/*.en.html"))
+    manual += list((folder / "developers-reference/usr/share").glob("**/docs/*.html"))
+    bible = next((folder / "dict-devil").glob("**/devil.dict.dz"))
+    state = next((folder / "miscfiles").glob("**/us-constitution.gz"))
+    saying = next((folder / "display-dhammapada").glob("**/dhammapada-english-transl.txt"))
+    return {
+        "fit_long": np.concatenate(
+            [
+                windows(cut(LONG), faq, 120, LONG),
+                windows(cut(LONG), book, 60, LONG),
+                windows(cut(LONG), rest, 108, LONG),
+            ]
+        ),
+        "fit_short": np.concatenate(
+            [windows(cut(SHORT), faq[::2], 60, SHORT), windows(cut(SHORT), rest, 60, SHORT)]
+        ),
+        "validation_long": np.concatenate(
+            [windows(cut(LONG), held, 6, LONG), windows(cut(LONG), manual, 2, LONG)]
+        ),
+        "test_long": np.concatenate(
+            [
+                windows(cut(LONG), [bible], 2, LONG),
+                windows(cut(LONG), [state], 2, LONG),
+                windows(cut(LONG), [saying], 1, LONG),
+            ]
+        ),
+    } | {
+        f"test_{name}": model.tokenize((HERE / f"texts/{name}.txt").read_text("utf-8"), LONG).ids
+        for name in ("attention", "entangled-bank", "gettysburg")
+    }
+
+
+def carved(path: Path) -> list[Image.Image]:
+    """Photographs of at least SIDE pixels in a Qt resource file, which keeps WebP as it is."""
+    data, found = path.read_bytes(), []
+    for match in re.finditer(rb"RIFF(....)WEBP", data, re.DOTALL):
+        size = struct.unpack("<I", match[1])[0] + 8
+        try:
+            image = Image.open(io.BytesIO(data[match.start() : match.start() + size]))
+            image.load()
+        except OSError:
+            continue
+        if image.mode == "RGB" and min(image.size) >= SIDE:
+            found.append(image)
+    return found
+
+
+def crops(image: Image.Image, count: int, rng: np.random.Generator) -> list[np.ndarray]:
+    """count random squares, half of them mirrored, as uint8 (SIDE, SIDE, 3)."""
+    image, out = image.convert("RGB"), []
+    for _ in range(count):
+        side = int(min(image.size) * rng.uniform(0.5, 1.0))
+        left, top = (rng.integers(0, extent - side + 1) for extent in image.size)
+        square = image.crop((left, top, left + side, top + side))
+        square = square.resize((SIDE, SIDE), Image.Resampling.BICUBIC)
+        out.append(np.array(ImageOps.mirror(square) if rng.random() < 0.5 else square))
+    return out
+
+
+def pictures(folder: Path) -> dict[str, np.ndarray]:
+    rng = np.random.default_rng(0)
+    fit, validation = [], []
+    for name in ("ukui-wallpapers", "mate-backgrounds", "plasma-workspace-wallpapers"):
+        for path in sorted((folder / name).glob("**/*")):
+            if path.suffix in (".jpg", ".png") and path.stat().st_size > 200_000:
+                with Image.open(path) as image:
+                    fit += crops(image, 1, rng)
+    for path in sorted((folder / "gcompris-qt-data").glob("**/*.rcc")):
+        for image in carved(path):
+            fit += crops(image, 1, rng)
+    for name in ("lomiri-wallpapers-16.04", "lomiri-wallpapers-20.04"):
+        for path in sorted((folder / name).glob("**/*.jpg")):
+            if path.stat().st_size > 200_000:
+                with Image.open(path) as image:
+                    validation += crops(image, 1, rng)
+    fit = rng.permutation(np.stack(fit))
+    flower = Image.open(Path(sklearn.__file__).parent / "datasets/images/flower.jpg")
+    test = [HERE / f"images/{n}.jpg" for n in
+            ("astronaut", "cat", "coffee", "galaxies", "pagoda", "rocket")]  # fmt: skip
+    test = [
+        np.array(ImageOps.fit(Image.open(p), (SIDE, SIDE), Image.Resampling.BICUBIC)) for p in test
+    ]
+    test.append(np.array(ImageOps.fit(flower, (SIDE, SIDE), Image.Resampling.BICUBIC)))
+    return {
+        "picture_fit": fit,
+        "picture_validation": np.stack(validation),
+        "picture_test": np.stack(test),
+    }
+
+
+def main() -> None:
+    folder = Path(sys.argv[1])
+    folder.mkdir(parents=True, exist_ok=True)
+    download(folder)
+    arrays = texts(folder) | pictures(folder)
+    np.savez(folder / "inputs.npz", **arrays)
+    for name, array in arrays.items():
+        print(name, array.shape)
+
+
+if __name__ == "__main__":
+    main()
