@@ -223,10 +223,10 @@ def test_install_cell_names_what_the_code_imports():
     needed = re.findall(r'"([a-z-]+)[">]', extension("chapter").INSTALL.split("needed = ")[1])
     told = {"pillow": "PIL"} | {name: name.replace("-", "_") for name in needed if name != "pillow"}
     run = (
-        "import sys; from companion import claim, data, film, progress, publish, use_style\n"
+        "import sys; from companion import claim, data, explorer, film, progress, publish, use_style\n"
         "from companion.fetch import model_directory\n"
         "import companion.convert, companion.fetch, tripartite.pretrained, tripartite.dynamics, tripartite.circuit\n"
-        "import companion.plotted, companion.passport, companion.run\n"
+        "import companion.plotted, companion.passport\n"
         "print(*{m.split('.')[0] for m in sys.modules})"
     )
     loaded = subprocess.run([sys.executable, "-c", run], capture_output=True, text=True).stdout
@@ -234,7 +234,7 @@ def test_install_cell_names_what_the_code_imports():
     direct = set(re.findall(r"^\s*(?:from|import) (\w+)", "\n".join(
         p.read_text() for folder in ("tripartite", "companion") for p in (ROOT / "code" / folder).glob("*.py")
     ), re.M))  # fmt: skip
-    ours = {"tripartite", "companion", "nbclient", "papermill", "packaging", "IPython", "uv"}
+    ours = {"tripartite", "companion", "nbclient", "papermill", "packaging", "IPython", "traitlets", "uv"}
     third = {n for n in direct & set(loaded.split()) if n not in sys.stdlib_module_names | ours}
     assert third <= set(told.values()), third - set(told.values())
 

@@ -178,7 +178,7 @@ INSTALL = """\
 import importlib.util, subprocess, sys
 if importlib.util.find_spec("companion") is None:
     subprocess.run(["git", "clone", "--quiet", "--depth", "1", "{repository}", "companion-book"], check=True)
-    needed = ["numpy>=2.1", "scipy>=1.14", "matplotlib>=3.10", "array-api-compat", "safetensors", "tokenizers", "pillow", "onnx", "pooch", "tqdm", "click", "nbformat", "pyarrow"]
+    needed = ["numpy>=2.1", "scipy>=1.14", "matplotlib>=3.10", "array-api-compat", "safetensors", "tokenizers", "pillow", "onnx", "pooch", "tqdm", "click", "filelock", "nbformat", "pyarrow"]
     subprocess.run([sys.executable, "-m", "pip", "install", "--quiet", *needed], check=True)
     sys.path.insert(0, "companion-book/code")"""
 
