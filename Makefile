@@ -17,7 +17,7 @@ book: setup  ## execute every stale chapter and build the site
 
 test: setup  ## unit tests, nbval on every chapter, a build with warnings as errors
 	@$(TRIPARTITE) fetch
-	@$(PY) -m pytest
+	@TRIPARTITE_SITE="$$($(TRIPARTITE) site)" && export TRIPARTITE_SITE && $(PY) -m pytest -n 2 --dist loadfile --no-loadscope-reorder
 
 accept: setup  ## execute every chapter and make its outputs the new reference
 	@$(TRIPARTITE) accept

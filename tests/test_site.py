@@ -245,7 +245,7 @@ WALK = """() => {
 LEFT_OUT = f"""() => {{
   {NAME}
   const controls = ".bd-article :is(a[href], button, input, select, summary)";
-  return [...document.querySelectorAll(controls)].filter(e => !e.dataset.walked && e.tabIndex >= 0
+  return [...document.querySelectorAll(controls)].filter(e => !e.dataset.walked && e.tabIndex >= 0 && !e.disabled
     && e.checkVisibility({{visibilityProperty: true}})).map(name);
 }}"""
 

@@ -1,7 +1,6 @@
 """Under every published figure: how to reproduce and cite it, its data, its code, its pictures.
 
-The data and pictures are those beside the page's own execution; the figure's page is linked where
-there is one, else the chapter's command and the book's entry.
+The data and pictures are those beside the page's own execution.
 """
 
 from pathlib import Path
@@ -38,11 +37,11 @@ def add_links(app, doctree, docname):
             table = files.get(".csv") or files.get(".npz")
             if not table:
                 continue
-            page = f"{up}figures/{name}/index.html" if ".html" in files else None
+            page = f"{up}figures/{name}/index.html"
             links = {
-                "reproduce": page or "#run",
+                "reproduce": f"{page}#run",
                 "data": table,
-                "cite": f"{page}#cite" if page else f"{up}book/index.html#cite",
+                "cite": f"{page}#cite",
                 "code": f"#{figure['code']}" if figure.get("code") else None,
             } | {label: files.get(suffix) for suffix, label in FORMATS.items()}
             written = " ".join(f'<a href="{to}">{label}</a>' for label, to in links.items() if to)

@@ -18,7 +18,7 @@ from docutils import nodes
 from jinja2 import Environment, FileSystemLoader
 
 from companion import chapters, freshness, lock, passport
-from companion.paths import DATA, ROOT
+from companion.paths import ROOT
 
 PAPER = """@article{kozachkov2023,
   title   = {Building transformers from neurons and astrocytes},
@@ -54,9 +54,7 @@ class Figure:
     def files(self) -> list[Path]:
         """What can be downloaded, as its page links it."""
         found = {path.suffix: path for path in self.published.glob("*") if path.suffix in KINDS}
-        if not found:
-            found = {p.suffix: p for p in (DATA / "reference").glob(f"{self.name}.*")}
-            found[".svg"] = self.published / f"{self.name}.svg"  # written from the notebook
+        found.setdefault(".svg", self.published / f"{self.name}.svg")  # else from the notebook
         return [found[kind] for kind in KINDS if kind in found]
 
 
