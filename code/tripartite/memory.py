@@ -217,7 +217,7 @@ def rates(
     phi, g, psi = (layer.activation(y) for layer, y in zip(layers, state, strict=True))
     together = phi[..., :, None] * phi[..., None, :]
     return State(
-        (-times.leak_n * x + np.matvec(g, phi) + bias) / times.tau_n,
+        (-times.leak_n * x + (g @ phi[..., None])[..., 0] + bias) / times.tau_n,
         (-times.leak_s * s + together + psi) / times.tau_s,
         (-times.leak_p * p + couplings.spread(psi) + g) / times.tau_p,
     )
