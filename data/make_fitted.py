@@ -73,7 +73,7 @@ def main():
     folder, model, neurons, layer, *rest = sys.argv[1:]
     neurons, steps, seed = (
         int(neurons),
-        int(rest[0]) if rest else 200,
+        int(rest[0]) if rest else 2_000,
         int(rest[1]) if len(rest) > 1 else 0,
     )
     torch.set_num_threads(1)
@@ -142,9 +142,8 @@ def main():
         loss.backward()
         torch.nn.utils.clip_grad_norm_(parameters, 50.0)
         descent.step()
-        if (
-            step + 1
-        ) % 20 == 0 or step + 1 == steps:  # every head keeps its best on the validation split
+        if (step + 1) % 50 == 0 or step + 1 == steps:
+            # every head keeps its best on the validation split
             miss, off = check()
             score = miss + 0.1 * off.clip(max=1)
             better = score < best

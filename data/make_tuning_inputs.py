@@ -1,6 +1,6 @@
 """Texts and pictures that tuning curves are fitted, chosen and tested on: FOLDER/inputs.npz.
 
-Run as `python data/make_tuning_inputs.py FOLDER` on Debian 12; downloads some 350 MB of packages
+Run as `python data/make_tuning_inputs.py FOLDER` on Debian 12; downloads some 550 MB of packages
 with apt-get into FOLDER and ships none of it. The three splits share no source: a package, or a
 category of the fortunes, is in one of them only.
 """
@@ -25,7 +25,9 @@ PACKAGES = (
     "anarchism", "debian-handbook", "fortunes", "dict-devil", "debian-reference-en", "miscfiles",
     "display-dhammapada", "developers-reference", "lomiri-wallpapers-16.04",
     "lomiri-wallpapers-20.04", "ukui-wallpapers", "mate-backgrounds",
-    "plasma-workspace-wallpapers", "gcompris-qt-data",
+    "plasma-workspace-wallpapers", "gcompris-qt-data", "opencv-doc", "dict-jargon", "dict-foldoc",
+    "wesnoth-1.16-httt", "wesnoth-1.16-low", "wesnoth-1.16-nr", "wesnoth-1.16-trow",
+    "gnome-user-docs", "python3.11-doc",
 )  # fmt: skip
 HELD_OUT = ("science", "literature", "food", "tao", "education", "wisdom")  # of the fortunes
 LONG, SHORT, SIDE = 256, 128, 224  # tokens, tokens, pixels
@@ -44,7 +46,9 @@ def plain(path: Path) -> str:
     """Text of a file, without the tags of a page or the marks between fortunes."""
     raw = path.read_bytes()
     text = (gzip.decompress(raw) if raw[:2] == b"\x1f\x8b" else raw).decode("utf-8", "ignore")
-    if path.suffix == ".html":
+    if path.suffix == ".cfg":  # what the people of a story say
+        text = " ".join(re.findall(r'_\s*"([^"]{40,})"', text))
+    if path.suffix in (".html", ".page"):
         text = re.sub(r"(?s)<(script|style|head)\b.*?</\1>|<[^>]+>", " ", text)
         text = html.unescape(text)
     return re.sub(r"\s+", " ", re.sub(r"(?m)^%$", "", text)).strip()
@@ -93,15 +97,27 @@ def texts(folder: Path) -> dict[str, np.ndarray]:
     book = list((folder / "debian-handbook/usr/share/doc").glob("**/en-US/*.html"))
     manual = list((folder / "developers-reference/usr/share").glob("**/*.en.html"))
     manual += list((folder / "developers-reference/usr/share").glob("**/docs/*.html"))
+    stories = [
+        path
+        for name in ("httt", "low", "nr", "trow")
+        for path in (folder / f"wesnoth-1.16-{name}").glob("**/scenarios/*.cfg")
+    ]
+    library = list((folder / "python3.11-doc").glob("**/_sources/**/*.rst.txt"))
+    help_pages = list((folder / "gnome-user-docs").glob("**/C/gnome-help/*.page"))
+    words = [next((folder / f"dict-{n}").glob(f"**/{n}.dict.dz")) for n in ("jargon", "foldoc")]
     bible = next((folder / "dict-devil").glob("**/devil.dict.dz"))
     state = next((folder / "miscfiles").glob("**/us-constitution.gz"))
     saying = next((folder / "display-dhammapada").glob("**/dhammapada-english-transl.txt"))
     return {
         "fit_long": np.concatenate(
             [
-                windows(cut(LONG), faq, 120, LONG),
-                windows(cut(LONG), book, 60, LONG),
-                windows(cut(LONG), rest, 108, LONG),
+                windows(cut(LONG), faq, 320, LONG),
+                windows(cut(LONG), book, 120, LONG),
+                windows(cut(LONG), rest, 120, LONG),
+                windows(cut(LONG), stories, 100, LONG),
+                windows(cut(LONG), library, 80, LONG),
+                windows(cut(LONG), help_pages, 40, LONG),
+                windows(cut(LONG), words, 200, LONG),
             ]
         ),
         "fit_short": np.concatenate(
@@ -157,10 +173,15 @@ def pictures(folder: Path) -> dict[str, np.ndarray]:
         for path in sorted((folder / name).glob("**/*")):
             if path.suffix in (".jpg", ".png") and path.stat().st_size > 200_000:
                 with Image.open(path) as image:
-                    fit += crops(image, 1, rng)
+                    fit += crops(image, 2, rng)
     for path in sorted((folder / "gcompris-qt-data").glob("**/*.rcc")):
         for image in carved(path):
-            fit += crops(image, 1, rng)
+            fit += crops(image, 2, rng)
+    for path in sorted((folder / "opencv-doc").glob("**/*.[jJ][pP]*[gG]")):
+        if path.is_file() and path.stat().st_size > 15_000:
+            with Image.open(path) as image:
+                if min(image.size) >= SIDE:
+                    fit += crops(image, 1, rng)
     for name in ("lomiri-wallpapers-16.04", "lomiri-wallpapers-20.04"):
         for path in sorted((folder / name).glob("**/*.jpg")):
             if path.stat().st_size > 200_000:
