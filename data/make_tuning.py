@@ -30,7 +30,7 @@ KINDS = {  # name -> kind of fit, draw of directions
     "prototypes": ("prototypes", "independent"),
 }
 FITTED = {"gradient": "", "end to end": "-whole"}  # by gradient, in files
-WINDOWS = {64: 3, 256: 3, 1_000: 2, 10_000: 1}  # neurons: test windows, the first ones
+WINDOWS = {64: 8, 256: 8, 1_000: 8, 10_000: 2}  # neurons: test windows at most
 SHARPNESS = 2.0  # chosen on the validation split
 FIT_TOKENS = 4_000
 

@@ -84,15 +84,21 @@ def test_adapted_curves_need_fewer_neurons_than_random_ones():
     assert error("prototypes") < 0.8 * plain
 
 
-def test_one_prototype_is_answered_exactly():
-    """Where all queries to come are the prototype itself, its neuron holds the exact output."""
+def test_prototypes_are_answered_exactly():
+    """Where queries to come are the prototypes themselves, neurons hold the exact outputs."""
     keys, queries, values = stimuli(3)
-    same = np.repeat(queries[:1], 400, axis=0)
-    phi = tuning.fit("prototypes", keys, same, 1, 0)
+    two = queries[:2]
+    phi = tuning.fit("prototypes", keys, np.repeat(two, 200, axis=0), 6, 0, sharpness=200.0)
+    reading = network.attend(phi, two, keys, values)
+    exact = attention.softmax_attention(two, keys, values)
+    assert np.linalg.norm(exact[0] - exact[1]) > 0.1  # two different questions
+    np.testing.assert_allclose(reading.output, exact, rtol=1e-6)
+
+
+def test_the_level_of_prototypes_is_that_of_the_normaliser():
+    keys, queries, values = stimuli(3)
+    phi = tuning.fit("prototypes", keys, np.repeat(queries[:1], 400, axis=0), 1, 0)
     reading = network.attend(phi, queries[:1], keys, values)
-    np.testing.assert_allclose(
-        reading.output, attention.softmax_attention(queries[:1], keys, values), rtol=1e-6
-    )
     np.testing.assert_allclose(
         reading.log_response, attention.log_normaliser(queries[:1], keys), rtol=1e-6
     )
