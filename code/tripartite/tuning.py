@@ -100,7 +100,7 @@ class Stimuli:
     def attended(self, n: int, rng: np.random.Generator) -> np.ndarray:
         """n sums q' + k' of a query and a key that it attends to, drawn by softmax."""
         queries = self.queries[rng.integers(len(self.queries), size=n)]
-        chosen = rng.integers(len(self.keys), size=min(2048, len(self.keys)))
+        chosen = rng.permutation(len(self.keys))[:2048]
         pool = self.keys[chosen]
         scores = queries @ pool.T + self.gain[chosen]
         # the largest of the scores plus Gumbel noise is a draw from their softmax
@@ -206,7 +206,7 @@ def _prototypes(stimuli: Stimuli, normal: np.ndarray, rng, sharpness: float):
     """
     z = _centres(stimuli.queries, len(normal), rng)
     flat = np.zeros((z.shape[-1],) * 2)
-    some = rng.integers(len(stimuli.keys), size=min(2048, len(stimuli.keys)))
+    some = rng.permutation(len(stimuli.keys))[:2048]
     keys, gain = stimuli.keys[some], stimuli.gain[some]
     queries = stimuli.queries[rng.integers(len(stimuli.queries), size=1024)]
     scale = log_sum_exp(z @ keys.T + gain)[:, 0] - np.log(len(keys))  # of a neuron's synapses
