@@ -1,11 +1,12 @@
 """Tuning curves fitted by gradient descent: FOLDER/fitted/MODEL-NEURONS-LAYER.safetensors.
 
-Run as `python data/make_fitted.py FOLDER MODEL NEURONS LAYER [STEPS [SEED [known]]]` after
+Run as `python data/make_fitted.py FOLDER MODEL NEURONS LAYER [STEPS [SEED [known|FEWER]]]` after
 make_tuning_inputs.py, in an environment with PyTorch; MODEL is language or vision. All heads of a
 layer are fitted together, from prototypes on, in balanced coordinates; what is lowered is the
 squared relative error of the output plus 0.02 times the squared error of log p. Prints the errors
 on the validation split. With `known`, fits the windows of that split themselves and appends how
-near the curves come to results/tuning-bounds.csv.
+near the curves come to results/tuning-bounds.csv. With a number, begins not at prototypes but at
+the curves found with that FEWER neurons, each of which is split into several.
 """
 
 import csv
@@ -48,6 +49,23 @@ def start(queries, keys, gain, neurons, seed):
         "queries.power": [np.diagonal(c.curvature) for c in of_queries],
     }
     return {name: torch.tensor(np.stack(x), dtype=torch.float32) for name, x in found.items()}
+
+
+def split(path, neurons, query_mean, key_mean, of_queries, of_keys, seed):
+    """Curves of fewer neurons, each split into several that differ a little, as tensors."""
+    rng, found, p = np.random.default_rng(seed), tuning.load(path, np.float64), {}
+    sides = (found.queries, query_mean, of_queries), (found.keys, key_mean, of_keys)
+    for side, (curves, mean, of) in zip(("queries", "keys"), sides, strict=True):
+        back = curves.after(np.linalg.inv(of), -np.einsum("hed,hd->he", of, mean))
+        parent = np.arange(neurons) % back.offsets.shape[-1]
+        jitter = 0.1 * back.directions.std(axis=1, keepdims=True)
+        directions = back.directions[:, parent]
+        p[f"{side}.directions"] = directions + jitter * rng.standard_normal(directions.shape)
+        alike = np.bincount(parent)[parent] if side == "queries" else 1
+        p[f"{side}.offsets"] = back.offsets[:, parent] - np.log(alike)
+        p[f"{side}.power"] = np.diagonal(back.curvature, axis1=1, axis2=2)
+    del p["keys.power"]
+    return {name: torch.tensor(x, dtype=torch.float32) for name, x in p.items()}
 
 
 def attend(p, queries, keys, values):
@@ -98,6 +116,9 @@ def main():
     p["queries.directions"] += torch.tensor(level, dtype=torch.float32)[:, None]
     constant = np.sum(query_mean * key_mean, axis=-1, keepdims=True)
     p["queries.offsets"] += torch.tensor(constant, dtype=torch.float32)
+    if rest[2:] and not known:
+        before = Path(folder) / f"fitted/{model}-{rest[2]}-{layer}.safetensors"
+        p = split(before, neurons, query_mean, key_mean, of_queries, of_keys, seed)
 
     def batch(arrays):
         q, k, v = (torch.tensor(x, dtype=torch.float32) for x in arrays)
@@ -129,7 +150,7 @@ def main():
         )
 
     miss, off = check()
-    say("prototypes", miss, off)
+    say("at the start", miss, off)
     best, kept = miss + 0.1 * off.clip(max=1), {name: x.clone() for name, x in p.items()}
     parameters = [x.requires_grad_() for x in p.values()]
     descent = torch.optim.Adam(parameters, betas=(0.9, 0.98))
