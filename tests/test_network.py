@@ -91,6 +91,13 @@ def test_writing_in_pieces_is_writing_at_once(kind):
         np.testing.assert_allclose(part, all_at_once, rtol=1e-11, atol=1e-13)
 
 
+def test_long_contexts_are_worked_on_a_span_at_a_time():
+    tokens = 2 * network._TOKENS + 1
+    q, k, v = head(10, tokens=tokens)
+    phi = features.sample("positive", 20, 6, seed=0)
+    assert_same(network.attend(phi, q, k, v, block=20), phi, q, k, v, causal=False)
+
+
 def test_memory_is_a_value():
     q, k, v = head(4)
     first = network.write(network.blank(features.sample("positive", 9, 6, 0), v), k, v)
