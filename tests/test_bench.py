@@ -26,7 +26,7 @@ def test_ways_of_exact_attention_agree():
 
 
 @pytest.mark.parametrize("cores", [1, 2, 3])
-def test_neurons_on_several_threads_are_one_network(cores, monkeypatch):
+def test_tokens_on_several_threads_are_one_text(cores, monkeypatch):
     monkeypatch.setattr(peer, "CORES", cores)
     whole = peer.WAYS["network-numpy"](N, 64)()
     np.testing.assert_allclose(peer.WAYS["network-threads"](N, 64)(), whole, rtol=0, atol=1e-4)

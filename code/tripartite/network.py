@@ -99,13 +99,27 @@ def _write(memory: Memory, keys: Array, values: Array) -> Memory:
 def _write_at_once(memory: Memory, keys: Array, values: Array) -> Memory:
     xp = array_namespace(keys, values)
     phi = _curves(memory.phi, "keys")(keys)
-    top = xp.maximum(memory.log_scale, xp.max(phi.log_scale, axis=-2))
+    top = xp.max(phi.log_scale, axis=-2)
     hidden = _scaled(phi, phi.log_scale - top[..., None, :])
-    keep = xp.exp(memory.log_scale - top)
+    hebbian = xp.matmul(xp.matrix_transpose(values), hidden)
+    return merge(memory, Memory(memory.phi, hebbian, xp.sum(hidden, axis=-2), top))
+
+
+def merge(a: Memory, b: Memory) -> Memory:
+    """What the same neurons have written for two parts of a context, as one: it adds up.
+
+    Raises ValueError where the hidden neurons are not the same object.
+    """
+    if a.phi is not b.phi:
+        raise ValueError("memories of different hidden neurons: must be written by the same phi")
+    xp = array_namespace(a.hebbian, b.hebbian)
+    top = xp.maximum(a.log_scale, b.log_scale)
+    shared = xp.where(xp.isinf(top), xp.zeros_like(top), top)  # nothing written yet in either
+    of_a, of_b = xp.exp(a.log_scale - shared), xp.exp(b.log_scale - shared)
     return Memory(
-        memory.phi,
-        memory.hebbian * keep[..., None, :] + xp.matmul(xp.matrix_transpose(values), hidden),
-        memory.astrocytic * keep + xp.sum(hidden, axis=-2),
+        a.phi,
+        a.hebbian * of_a[..., None, :] + b.hebbian * of_b[..., None, :],
+        a.astrocytic * of_a + b.astrocytic * of_b,
         top,
     )
 

@@ -67,15 +67,16 @@ def whole(n: int, m: int) -> Call:
 
 
 def threads(n: int, m: int) -> Call:
-    """Each core has its share of the neurons; what they feed adds up. One thread each in BLAS."""
+    """Each core writes and reads its share of the tokens. One thread each in BLAS."""
     q, k, v = inputs(n)
-    phi, share = neurons(m, like=q), -(-m // CORES)
-    parts = [phi.block(start, min(start + share, m)) for start in range(0, m, share)]
+    blank, share = network.blank(neurons(m, like=q), v), -(-n // CORES)
+    parts = [slice(start, min(start + share, n)) for start in range(0, n, share)]
     pool = ThreadPoolExecutor(CORES)
 
     def call() -> np.ndarray:
-        readings = pool.map(lambda part: network.attend(part, q, k, v), parts)
-        return reduce(network.pool, readings).output
+        written = pool.map(lambda now: network.write(blank, k[now], v[now]), parts)
+        memory = reduce(network.merge, written)
+        return np.concatenate(list(pool.map(lambda now: network.read(memory, q[now]).output, parts)))
 
     return call
 
