@@ -76,7 +76,9 @@ def threads(n: int, m: int) -> Call:
     def call() -> np.ndarray:
         written = pool.map(lambda now: network.write(blank, k[now], v[now]), parts)
         memory = reduce(network.merge, written)
-        return np.concatenate(list(pool.map(lambda now: network.read(memory, q[now]).output, parts)))
+        return np.concatenate(
+            list(pool.map(lambda now: network.read(memory, q[now]).output, parts))
+        )
 
     return call
 

@@ -35,7 +35,7 @@ SIZES = [512, 1024, 2048, 4096, 8192, 16384]
 TOKEN_WAYS = ["token-exact", "token-network"]
 LARGE = (8192, 100_000)  # tokens and neurons of the largest network whose memory is measured
 PAUSE = 0.02  # s, in which the threads of the way before go to sleep
-PATIENCE = 90  # s, that all repetitions of disturbed runs may take
+PATIENCE = 60  # s, that all repetitions of disturbed runs may take
 QUIET = 0.1  # share of the machine that other programs may take during a run
 
 
@@ -107,7 +107,10 @@ def times(workers: list[Worker], sizes: list[int], rounds: int) -> dict:
         for name in seconds:
             seconds[name][str(n)] = [answer[name]["seconds"] for answer in answers]
         disturbed += [a["disturbed"] for answer in answers for a in answer.values()]
-        print(f"  {n:,} tokens: {statistics.median(seconds['network-numpy'][str(n)]):.4f} s", flush=True)
+        print(
+            f"  {n:,} tokens: {statistics.median(seconds['network-numpy'][str(n)]):.4f} s",
+            flush=True,
+        )
     for library in ("exact-numpy", "exact-torch"):
         for worker in workers:
             if worker.name == library:
@@ -137,7 +140,9 @@ def memory(pythons: dict[str, str], sizes: list[int]) -> dict:
 
     def one(name: str, *arguments: int) -> dict:
         command = [pythons[name], HERE / "attention_peer.py", name, "memory", *map(str, arguments)]
-        done = subprocess.run(command, capture_output=True, text=True, check=True, env=threads(name))
+        done = subprocess.run(
+            command, capture_output=True, text=True, check=True, env=threads(name)
+        )
         return json.loads(done.stdout)
 
     ways = [name for name in pythons if name not in TOKEN_WAYS]
@@ -161,8 +166,12 @@ def machine(workers: list[Worker]) -> dict:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--rounds", type=int, default=9, help="runs of each; below 5 nothing is kept")
-    parser.add_argument("--only", choices=["time", "memory"], help="keep the rest of the last record")
+    parser.add_argument(
+        "--rounds", type=int, default=9, help="runs of each; below 5 nothing is kept"
+    )
+    parser.add_argument(
+        "--only", choices=["time", "memory"], help="keep the rest of the last record"
+    )
     parser.add_argument("--longest", type=int, default=SIZES[-1], help="tokens")
     args = parser.parse_args()
     torch = set_up("torch", HERE / "torch-requirements.txt", hashes=False)
@@ -228,7 +237,11 @@ def show(result: dict) -> None:
 def show_memory(memory: dict) -> None:
     for name, by_size in memory["above"].items():
         print(f"{name:20}" + "".join(f"{mib:10.1f}" for mib in by_size.values()) + "  MiB above")
-    print("{tokens:,} tokens, {neurons:,} neurons: {above:.1f} MiB above {before:.0f}".format(**memory["large"]))
+    print(
+        "{tokens:,} tokens, {neurons:,} neurons: {above:.1f} MiB above {before:.0f}".format(
+            **memory["large"]
+        )
+    )
 
 
 if __name__ == "__main__":
