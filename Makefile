@@ -36,7 +36,8 @@ pdf: setup  ## the whole book as one PDF, printed by Chromium: a minute
 lab: setup  ## open the chapters in JupyterLab, which is fetched the first time
 	@.venv/bin/uv run --quiet --no-project --python $(PY) --with jupyterlab jupyter lab book
 
-bench: setup  ## time astrocytes against Brian 2, in its own environment: minutes
+bench: setup  ## time attention and astrocytes against their peers, in their own environments: minutes
+	@$(PY) tests/peers/bench_attention.py
 	@$(PY) tests/peers/bench.py
 
 seeds: setup  ## every claim with twenty seeds that are new, drawn from the date: an hour

@@ -256,6 +256,8 @@ class Shown:
 
     def __init__(self, tab, name):
         self.tab, self.box = tab, tab.locator(f"#{name}")
+        self.box.scroll_into_view_if_needed()  # its data are loaded when it is near
+        self.box.locator(".explorer-controls").locator("input, select").first.wait_for()
 
     def seen(self):
         return (

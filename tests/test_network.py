@@ -91,6 +91,29 @@ def test_writing_in_pieces_is_writing_at_once(kind):
         np.testing.assert_allclose(part, all_at_once, rtol=1e-11, atol=1e-13)
 
 
+def test_long_contexts_are_worked_on_a_span_at_a_time():
+    tokens = 2 * network._TOKENS + 1
+    q, k, v = head(10, tokens=tokens)
+    phi = features.sample("positive", 20, 6, seed=0)
+    assert_same(network.attend(phi, q, k, v, block=20), phi, q, k, v, causal=False)
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_parts_of_a_context_can_be_written_apart(kind):
+    q, k, v = head(11)
+    blank = network.blank(features.sample(kind, 50, 6, seed=0), v)
+    parts = [network.write(blank, k[now], v[now]) for now in (slice(0, 5), slice(5, 12))]
+    with np.errstate(all="raise", under="ignore"):
+        both = network.merge(blank, network.merge(blank, network.merge(*parts)))
+        nothing = network.merge(blank, blank)
+    reading, whole = (network.read(m, q) for m in (both, network.write(blank, k, v)))
+    np.testing.assert_allclose(reading.output, whole.output, rtol=1e-11, atol=1e-13)
+    assert not np.any(nothing.hebbian) and np.all(np.isneginf(nothing.log_scale))
+    other = network.blank(features.sample(kind, 50, 6, seed=1), v)
+    with pytest.raises(ValueError, match="different hidden neurons"):
+        network.merge(blank, other)
+
+
 def test_memory_is_a_value():
     q, k, v = head(4)
     first = network.write(network.blank(features.sample("positive", 9, 6, 0), v), k, v)

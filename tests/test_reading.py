@@ -283,7 +283,7 @@ def test_previews_show_on_hover_and_on_focus(browser, origin):
         ".bibtex-citation a": "doi:",
         "a.term": "",
         "ul.facts a[href*='kernel']": "40 minutes",
-        'p [data-symbol="g"] mjx-container': "from hidden neurons to astrocyte",
+        'p [data-symbol="g"]': "from hidden neurons to astrocyte",
     }.items():
         link = tab.locator(selector).first
         link.focus()
@@ -378,6 +378,98 @@ def test_search_finds_words_of_the_chapters(browser, origin):
     # results come one by one; the last of them is awaited
     tab.get_by_text("The tripartite synapse").first.wait_for()
     tab.close()
+
+
+# --- a quick first paint ----------------------------------------------------------------------------
+
+FIRST_PAINT = ("book/index", "book/08-calcium-to-normaliser", "book/claims", "search")
+BOXES = """() => [...document.querySelectorAll("body *")].map(e => {
+  const {x, y, width, height} = e.getBoundingClientRect(), style = getComputedStyle(e);
+  return [e.tagName, ...[x, y, width, height].map(v => Math.round(v)), style.color, style.backgroundColor, style.font];
+})"""
+
+
+def test_a_page_loads_one_sheet_and_waits_for_no_script(pages):
+    for path, soup in pages.items():
+        if path in ("404.html", "index.html"):
+            continue
+        assert len(soup.select("link[rel=stylesheet]")) == 1, path
+        assert all(s.has_attr("defer") for s in soup.select("script[src]")), path
+        loaded = {s["src"].split("?")[0].split("/")[-1] for s in soup.select("script[src]")}
+        assert ("searchindex.js" in loaded) == (path == "search.html"), path
+
+
+@pytest.mark.parametrize("theme", ["light", "dark"])
+@pytest.mark.parametrize("page", FIRST_PAINT)
+def test_one_pruned_sheet_shows_what_all_sheets_show(browser, origin, site, pages, page, theme):
+    """Every element at its place and in its colours, on a desk and on a phone."""
+    sheet = pages[f"{page}.html"].select_one("link[rel=stylesheet]")
+    up = "../" * page.count("/")
+    whole = "".join(f'<link rel="stylesheet" href="{up}{name}">' for name in sheet["data-of"].split())
+    own = (site / "_static/site.css").read_text(encoding="utf-8")
+    icons = re.match(r":root\{--icon[^}]*\}", own)[0]
+    mathematics = own[own.index("mjx-container") :].replace("mathjax/", f"{up}_static/mathjax/")
+    whole += f"<style>{icons}{mathematics}</style>"
+    text = (site / f"{page}.html").read_text(encoding="utf-8")
+    changed = re.sub(r'<link rel="stylesheet"[^>]*>', lambda _: whole, text)
+    assert changed != text
+    seen = []
+    for body in (text, changed):
+        context = browser.new_context(color_scheme=theme, reduced_motion="reduce")
+        tab = context.new_page()
+        tab.route(f"**/{page}.html", lambda route: route.fulfill(body=body, content_type="text/html"))
+        for size in ({"width": 1440, "height": 900}, {"width": 390, "height": 844}):
+            tab.set_viewport_size(size)
+            tab.goto(f"{origin}/{page}.html")
+            tab.evaluate("document.fonts.ready")
+            seen.append(tab.evaluate(BOXES))
+        context.close()
+    assert seen[0] == seen[2] and seen[1] == seen[3]
+
+
+def test_a_reader_s_browser_typesets_what_the_build_did_not(browser, origin, site):
+    """Where no Chromium built the site; formulas have the size that they have where one did."""
+    page = "book/03-neuron-astrocyte-network.html"
+    typeset = extension("typeset")
+    formula = {markup: tex for tex, markup in json.loads(typeset.KEPT.read_text())["markup"].items()}
+    text = (site / page).read_text(encoding="utf-8")
+    raw = re.sub(r"<mjx-container.*?</mjx-container>", lambda m: formula[m[0]], text, flags=re.DOTALL)
+    sizes = []
+    for body in (text, raw):
+        tab = browser.new_page(viewport={"width": 1440, "height": 900})
+        tab.route(f"**/{page}", lambda route: route.fulfill(body=body, content_type="text/html"))
+        tab.goto(f"{origin}/{page}")
+        tab.evaluate("MathJax.startup.promise")
+        tab.evaluate("document.fonts.ready")
+        shown = "[...document.querySelectorAll('.math mjx-math')].map(e => e.getBoundingClientRect().width)"
+        sizes.append(tab.evaluate(shown))
+        tab.close()
+    assert len(sizes[0]) == len(sizes[1]) > 30
+    np.testing.assert_allclose(sizes[0], sizes[1], atol=1)
+
+
+def test_without_scripts_mathematics_is_typeset(browser, origin):
+    context = browser.new_context(java_script_enabled=False)
+    tab = context.new_page()
+    tab.goto(f"{origin}/book/03-neuron-astrocyte-network.html")
+    assert tab.locator(".math").count() == tab.locator(".math > mjx-container").count() > 30
+    context.close()
+
+
+def test_a_rule_goes_only_if_no_page_can_meet_it():
+    prune = extension("prune")
+    css = (
+        '@charset "x";/*! kept */ .a > .b:not(.gone), .gone .a, #id[x="}"]{color:red} .gone{x:y}'
+        "@media print{.gone{x:y}.a{x:y}}@media print{.gone{x:y}}@font-face{src:url(a;b)}"
+        ".gone\\:x{x:y}:is(.gone, .a){x:y}.a{&.gone{x:y}}"
+    )
+    known = prune.names(['<p class="a b" id="id">'], ['go("one")'])
+    assert prune.prune(css, known) == (
+        '@charset "x";/*! kept */.a > .b:not(.gone),#id[x="}"]{color:red}'
+        "@media print{.a{x:y}}@font-face{src:url(a;b)}"
+        ".gone\\:x{x:y}:is(.gone, .a){x:y}.a{&.gone{x:y}}"
+    )
+    assert "one" in known
 
 
 def test_lighter_pictures_are_the_same_pictures():

@@ -13,20 +13,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from posixpath import join, normpath
 
-import yaml
 from docutils import nodes
 from jinja2 import Environment, FileSystemLoader
 
-from companion import chapters, freshness, lock, passport
-from companion.paths import ROOT
+from companion import chapters, cite, freshness, lock, passport
 
-PAPER = """@article{kozachkov2023,
-  title   = {Building transformers from neurons and astrocytes},
-  author  = {Kozachkov, Leo and Kastanenka, Ksenia V. and Krotov, Dmitry},
-  journal = {Proceedings of the National Academy of Sciences},
-  volume  = {120}, number = {34}, pages = {e2219150120}, year = {2023},
-  doi     = {10.1073/pnas.2219150120}
-}"""
 KINDS = {".csv": "data (CSV)", ".npz": "data (NumPy)", ".svg": "SVG", ".pdf": "PDF", ".png": "PNG"}
 
 
@@ -101,22 +92,6 @@ def _facts(figure: Figure) -> dict:
     }
 
 
-def bibtex(figure: Figure, commit: str | None) -> str:
-    """How to cite a figure: this companion, and the paper that it accompanies."""
-    path = ROOT / "CITATION.cff"
-    about = yaml.safe_load(path.read_text(encoding="utf-8")) if path.exists() else {}
-    year = str(about.get("date-released", ""))[:4]
-    authors = " and ".join(f"{{{a['name']}}}" for a in about.get("authors", []) if "name" in a)
-    return f"""@software{{tripartite-{figure.name},
-  title   = {{{about.get("title", "")}}},
-  author  = {{{authors}}},
-  version = {{{about.get("version", "")}}}, year = {{{year}}},
-  note    = {{Figure {figure.name}, chapter {figure.chapter.slug}, commit {(commit or "unknown")[:12]}}}
-}}
-
-{PAPER}"""
-
-
 def _caption(app, figure: Figure, doctree) -> tuple[str, str, bool]:
     """A figure's number and caption as the chapter shows it, links turned to this page."""
     docname = f"book/{figure.chapter.slug}"
@@ -177,7 +152,7 @@ def pages(app):
             declared=figure.chapter.parameters(),
             facts=facts,
             nothing=hashlib.sha256().hexdigest(),  # digest of a chapter that reads no data
-            bibtex=bibtex(figure, facts["commit"]),
+            entries=list(cite.cite(figure.chapter, figure.name).values()),
         )
         page = f"figures/{figure.name}/index"
         # Sphinx loads MathJax where this says so

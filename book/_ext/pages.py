@@ -1,34 +1,15 @@
-"""What every page gets: the explorers, its paper layout, sound roles, and a quick first visit.
+"""What every page gets: the explorers, its paper layout, sound roles.
 
-Icons that no page shows are left out (1.4 MB), and every picture says its size, so that nothing jumps.
+Every picture says its size, so that nothing jumps.
 """
 
 import re
 from functools import cache
 from pathlib import Path
 
-ICON = re.compile(
-    r'"?(?P<name>[a-z0-9-]+)"?:\[\d+,\d+,\[(?P<aliases>[^\]]*)\],"[0-9a-f]+",(?:"[^"]*"|\[[^\]]*\])\],?'
-)
-USED = re.compile(r"\bfa-([a-z0-9-]+)")
 IMAGE = re.compile(r'<img (?![^>]*\b(?:width|style)=)[^>]*\bsrc="(?P<source>[^":?]*)"[^>]*>')
 NAMED = '<summary aria-label="Pages of this part">'
-ICONS = "_static/scripts/fontawesome.js"
 PIXELS = {"pt": 4 / 3, "px": 1, "": 1}
-
-
-def keep_used_icons(script: Path) -> None:
-    site = script.parents[2]
-    theme = (p for p in (site / "_static").rglob("*.js") if p.name != script.name)
-    texts = [p.read_text(encoding="utf-8", errors="replace") for p in [*site.rglob("*.html"), *theme]]
-    used = {name for text in texts for name in USED.findall(text)}
-
-    def kept(icon):
-        names = {icon["name"], *re.findall(r'"([^"]+)"', icon["aliases"])}
-        return icon[0] if names & used else ""
-
-    text = script.read_text(encoding="utf-8")
-    script.write_text(ICON.sub(kept, text), encoding="utf-8")
 
 
 @cache
@@ -75,8 +56,6 @@ def lighten(app, error):
     if error or app.builder.format != "html":
         return
     site = Path(app.outdir)
-    if (site / ICONS).exists():
-        keep_used_icons(site / ICONS)
     for page in site.rglob("*.html"):
         improve(page)
 

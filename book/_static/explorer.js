@@ -1,4 +1,4 @@
-/* Explorers: figures of class explorer, as companion.explorer writes them. Each carries its lines
+/* Explorers: figures of class explorer, as companion.explorer writes them. Each has its lines
    for every choice; the script makes the controls and puts the chosen lines in place. The choice
    stands in the address (#name?layer=2&head=3), so that it can be linked to. Without this script,
    the figure shows the first choice. */
@@ -33,7 +33,7 @@
   }
 
   function explore(figure) {
-    const data = JSON.parse(figure.querySelector("script[type='application/json']").textContent);
+    const data = figure.explorer;
     const lines = data.lines.map((line, k) => ({
       ...line, y: decode(line.y), path: figure.querySelector(`[id="${figure.id}-line-${k}"] path`),
     }));
@@ -91,6 +91,19 @@
     window.addEventListener("hashchange", follow);
   }
 
-  const start = () => document.querySelectorAll("figure.explorer").forEach(explore);
-  document.readyState === "loading" ? document.addEventListener("DOMContentLoaded", start) : start();
+  // its data are a script of its own (book/_ext/first_paint.py), which can weigh more than the page
+  function load(figure) {
+    if (figure.querySelector("script")) return;
+    const script = element("script", { src: figure.dataset.from });
+    script.onload = () => explore(figure);
+    figure.append(script);
+  }
+
+  const figures = [...document.querySelectorAll("figure.explorer")];
+  const near = new IntersectionObserver(
+    entries => entries.filter(e => e.isIntersecting).forEach(e => load(e.target)), { rootMargin: "1500px" });
+  figures.forEach(figure => near.observe(figure));
+  const loadNamed = () => figures.filter(figure => location.hash.slice(1).split("?")[0] === figure.id).forEach(load);
+  window.addEventListener("hashchange", loadNamed);
+  loadNamed();
 })();

@@ -1,5 +1,5 @@
 /* Moves the living picture (book/_ext/living.py): Python computed every state, this shows one after the other.
-   It plays once by itself, and waits where the reader prefers less motion. Without it, the picture stands still. */
+   It plays once by itself, when it is first seen, and waits where the reader prefers less motion. Without it, the picture stands still. */
 (() => {
   const figure = document.querySelector("figure.living");
   if (!figure) return;
@@ -69,5 +69,11 @@
   figure.classList.add("live");
   if (calm.matches) return playing(false), show(shown, false);
   show(0, false);
-  playing(true);
+  playing(false);
+  // it starts when it is seen: on a phone it stands below the first screen
+  new IntersectionObserver(([seen], observer) => {
+    if (!seen.isIntersecting) return;
+    observer.disconnect();
+    if (step === 0) playing(true);
+  }, { threshold: 0.3 }).observe(figure);
 })();

@@ -16,6 +16,7 @@
     document.head.append(tag);
   });
 
+  article.querySelectorAll("[data-symbol]").forEach(symbol => { symbol.tabIndex = 0; });
   const TRIGGERS = "a.reference.internal, [data-symbol]";
   const box = Object.assign(document.createElement("div"), { className: "preview", id: "preview", hidden: true });
   box.setAttribute("role", "tooltip");
@@ -129,15 +130,15 @@
   /* --- equations wider than the page: smaller first, and only then scrolled */
   const LEAST = 0.7;
   function fit() {
-    for (const box of article.querySelectorAll("div.math")) {
+    const boxes = [...article.querySelectorAll("div.math")];
+    boxes.forEach(box => { box.style.fontSize = ""; });
+    // all are measured before one is changed: the page is laid out once
+    const sizes = boxes.map(box => {
       const drawn = box.querySelector("mjx-container[display] > mjx-math");
-      if (!drawn) continue;
-      box.style.fontSize = "";
       const number = box.querySelector(".eqno")?.getBoundingClientRect().width ?? 0;
-      const room = box.clientWidth - number - 4;
-      const wide = drawn.getBoundingClientRect().width;
-      if (wide > room) box.style.fontSize = `${Math.max(LEAST, room / wide) * 100}%`;
-    }
+      return drawn ? (box.clientWidth - number - 4) / drawn.getBoundingClientRect().width : 1;
+    });
+    boxes.forEach((box, k) => { if (sizes[k] < 1) box.style.fontSize = `${Math.max(LEAST, sizes[k]) * 100}%`; });
   }
   addEventListener("load", () => window.MathJax?.startup?.promise.then(fit));
   let width = innerWidth;

@@ -36,6 +36,8 @@ def single_page(html: Path) -> Path:
     text = re.sub(r'(<div class="citation" id=")(id\d+")', r"\1reference-\2", text)
     text = re.sub(r'href="book/index\.html#(id\d+")', r'href="#reference-\1', text)
     text = text.replace('href="book/index.html#', 'href="#')
+    # the gallery leads to the pages of figures, which a book in one page has within it
+    text = re.sub(r'<a href="\.\./figures/([\w-]+)/index\.html"><img [^>]*>', r'<a href="#\1">', text)
     page = html / "all.html"
     page.write_text(text, encoding="utf-8")
     return page
@@ -46,6 +48,8 @@ pre { white-space: pre-wrap !important; overflow-wrap: anywhere; }
 details.hide, .headerlink, .copybtn { display: none !important; }
 h1, h2, h3, h4 { break-after: avoid; }
 img { max-height: 215mm; }
+span[id^="document-"] + section { break-before: page; }
+.sd-card, .gallery > a, tr { break-inside: avoid; }
 """
 
 READY = """async () => {
@@ -71,8 +75,6 @@ def _print(page: Path, chromium: str) -> bytes:
                 raise build.BuildError("not on the page: " + ", ".join(missing))
             tab.add_style_tag(content=PAPER)
             tab.evaluate("document.querySelectorAll('details').forEach(e => e.open = true)")
-            chapters = "[...document.querySelectorAll('h1')].filter(e => e.offsetParent).slice(1)"
-            tab.evaluate(chapters + ".forEach(e => e.style.breakBefore = 'page')")
             return tab.pdf(
                 format="A4",
                 scale=0.8,

@@ -18,6 +18,8 @@ from .tuning import Tuned
 
 Population = FeatureMap | FiniteSet | Tuned
 
+_TOKENS = 512  # worked on at once, so that their hidden activity stays in a processor's cache
+
 
 class Memory(NamedTuple):
     """What the network has written so far, for hidden neurons tuned by phi.
@@ -89,15 +91,35 @@ def write(memory: Memory, keys: Array, values: Array) -> Memory:
 
 
 def _write(memory: Memory, keys: Array, values: Array) -> Memory:
+    for now in _spans(keys):
+        memory = _write_at_once(memory, keys[..., now, :], values[..., now, :])
+    return memory
+
+
+def _write_at_once(memory: Memory, keys: Array, values: Array) -> Memory:
     xp = array_namespace(keys, values)
     phi = _curves(memory.phi, "keys")(keys)
-    top = xp.maximum(memory.log_scale, xp.max(phi.log_scale, axis=-2))
+    top = xp.max(phi.log_scale, axis=-2)
     hidden = _scaled(phi, phi.log_scale - top[..., None, :])
-    keep = xp.exp(memory.log_scale - top)
+    hebbian = xp.matmul(xp.matrix_transpose(values), hidden)
+    return merge(memory, Memory(memory.phi, hebbian, xp.sum(hidden, axis=-2), top))
+
+
+def merge(a: Memory, b: Memory) -> Memory:
+    """What the same neurons have written for two parts of a context, as one: it adds up.
+
+    Raises ValueError where the hidden neurons are not the same object.
+    """
+    if a.phi is not b.phi:
+        raise ValueError("memories of different hidden neurons: must be written by the same phi")
+    xp = array_namespace(a.hebbian, b.hebbian)
+    top = xp.maximum(a.log_scale, b.log_scale)
+    shared = xp.where(xp.isinf(top), xp.zeros_like(top), top)  # nothing written yet in either
+    of_a, of_b = xp.exp(a.log_scale - shared), xp.exp(b.log_scale - shared)
     return Memory(
-        memory.phi,
-        memory.hebbian * keep[..., None, :] + xp.matmul(xp.matrix_transpose(values), hidden),
-        memory.astrocytic * keep + xp.sum(hidden, axis=-2),
+        a.phi,
+        a.hebbian * of_a[..., None, :] + b.hebbian * of_b[..., None, :],
+        a.astrocytic * of_a + b.astrocytic * of_b,
         top,
     )
 
@@ -117,6 +139,10 @@ def read(memory: Memory, queries: Array) -> Reading:
 
 
 def _read(memory: Memory, queries: Array) -> Reading:
+    return _join([_read_at_once(memory, queries[..., now, :]) for now in _spans(queries)])
+
+
+def _read_at_once(memory: Memory, queries: Array) -> Reading:
     xp = array_namespace(queries, memory.hebbian)
     phi = _curves(memory.phi, "queries")(queries)
     exponent = phi.log_scale + memory.log_scale[..., None, :]
@@ -148,13 +174,13 @@ def attend(
     values: Array,
     *,
     causal: bool = False,
-    block: int = 1024,
+    block: int = 512,
 ) -> Reading:
     """Write a whole context and read it with every query, a block of neurons at a time.
 
     queries: (..., t, d); keys: (..., i, d); values: (..., i, e). causal: token t reads what
-    tokens up to t have written. Memory is O(tokens * block) and H is never held whole; the
-    result does not depend on block beyond rounding. Kernel attention with phi(q).phi(k), exactly.
+    tokens up to t have written. Memory is O(tokens * e) and H is never held whole; the result
+    does not depend on block beyond rounding. Kernel attention with phi(q).phi(k), exactly.
     """
     check_tokens(queries=queries, keys=keys, values=values, causal=causal)
     check_finite(queries=queries, keys=keys, values=values)
@@ -182,14 +208,26 @@ def _write_then_read(phi, queries, keys, values) -> Reading:
 
 
 def _stream(phi, queries, keys, values) -> Reading:
-    xp = array_namespace(queries, keys, values)
     memory, steps = blank(phi, values), []
-    for t in range(keys.shape[-2]):
-        now = slice(t, t + 1)
-        memory = _write(memory, keys[..., now, :], values[..., now, :])
-        steps.append(_read(memory, queries[..., now, :]))
+    for now in _spans(keys, 1):
+        memory = _write_at_once(memory, keys[..., now, :], values[..., now, :])
+        steps.append(_read_at_once(memory, queries[..., now, :]))
+    return _join(steps)
+
+
+def _spans(x: Array, size: int = _TOKENS) -> list[slice]:
+    """So many of x's tokens at a time."""
+    tokens = x.shape[-2]
+    return [slice(start, min(start + size, tokens)) for start in range(0, tokens, size)]
+
+
+def _join(readings: list[Reading]) -> Reading:
+    """Readings of queries that follow each other, as one."""
+    if len(readings) == 1:
+        return readings[0]
+    xp = array_namespace(readings[0].pooled)
     return Reading(
-        xp.concat([step.drive for step in steps], axis=-2),
-        xp.concat([step.pooled for step in steps], axis=-1),
-        xp.concat([step.log_scale for step in steps], axis=-1),
+        xp.concat([reading.drive for reading in readings], axis=-2),
+        xp.concat([reading.pooled for reading in readings], axis=-1),
+        xp.concat([reading.log_scale for reading in readings], axis=-1),
     )

@@ -30,6 +30,7 @@ os.environ["OPENBLAS_NUM_THREADS"] = "1"  # before NumPy is imported
 
 import numpy as np
 from companion.paths import ROOT
+from environment import set_up
 from scipy.integrate import solve_ivp
 from tripartite import astrocyte
 
@@ -209,32 +210,6 @@ def single(repeat: int, folder: Path) -> None:
     show("one oscillating cell, 600 s", alternate(runs, dop853(problem), repeat), [rival])
 
 
-def set_up() -> None:
-    """The environment of the lock, unless it is there."""
-    stamp = VENV / ".installed"
-    if stamp.exists() and stamp.read_text() == LOCK.read_text():
-        return
-    print("setting up _build/peers/brian2", flush=True)
-    shutil.rmtree(VENV, ignore_errors=True)
-    uv = [shutil.which("uv") or shutil.which("uv", path=str(Path(sys.executable).parent))]
-    if uv[0]:
-        commands = [
-            [*uv, "venv", "--quiet", "--python", "3.11", VENV],
-            [*uv, "pip", "install", "--quiet", "--python", PYTHON, "--require-hashes", "-r", LOCK],
-        ]
-    elif sys.version_info[:2] <= (3, 12):
-        commands = [
-            [sys.executable, "-m", "venv", VENV],
-            [PYTHON, "-m", "pip", "install", "--quiet", "--require-hashes", "-r", LOCK],
-        ]
-    else:
-        sys.exit("bench: Brian2 2.9.0 needs NumPy 1.26 and so Python 3.11 or 3.12, or uv to get it")
-    for command in commands:
-        if subprocess.run(command, check=False).returncode:
-            sys.exit("bench: could not set up Brian2. Is the network up?")
-    stamp.write_text(LOCK.read_text())
-
-
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--cells", type=int, default=10_000)
@@ -242,7 +217,10 @@ def main() -> None:
     parser.add_argument("--repeat", type=int, default=3, help="runs of each")
     parser.add_argument("--all", action="store_true", help="also Brian2's threads and Cython")
     args = parser.parse_args()
-    set_up()
+    if not shutil.which("uv") and sys.version_info[:2] > (3, 12):
+        sys.exit("bench: Brian2 2.9.0 needs NumPy 1.26 and so Python 3.11 or 3.12, or uv to get it")
+    if not set_up("brian2", LOCK, python="3.11"):
+        sys.exit("bench: could not set up Brian2. Is the network up?")
     if not shutil.which("g++"):
         sys.exit("bench: Brian2's fastest target needs g++")
     load = os.getloadavg()[0]

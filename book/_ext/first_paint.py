@@ -1,0 +1,174 @@
+"""A quick first paint: what stands between a reader on a phone and the first words.
+
+The themes load some fifteen style sheets and twenty scripts before a page shows. Here, once the pages
+are written, the sheets become one, without what no page needs; scripts wait until the page is read;
+the index of the search is left to the search page; icons and mathematics are drawn in the page instead
+of by scripts; and data of explorers are loaded when their figure comes near.
+"""
+
+import hashlib
+import re
+from functools import partial
+from importlib.util import find_spec
+from os.path import relpath
+from pathlib import Path
+from urllib.parse import quote, urlsplit
+
+import prune
+import typeset
+from companion.files import write_bytes
+
+SHEET = re.compile(r'\s*<link(?= )(?=[^>]* rel="stylesheet")[^>]* href="(?P<address>[^"]*)"[^>]*>')
+BUNDLE = "_static/site.css"
+MATHJAX = "_static/mathjax"
+OF = re.compile(r' data-of="([^"]*)"')
+PRELOAD = re.compile(r'\s*<link rel="preload" as="script"[^>]*>')
+SCRIPT = re.compile(r'<script(?![^>]*\bdefer\b)(?=[^>]* src=)')
+OPTIONS = re.compile(r'<script src="[^"]*documentation_options\.js[^"]*"></script>')
+SEARCH = re.compile(r'\s*<script [^>]*src="[^"]*(?:searchtools|language_data|searchindex)\.js"></script>')
+THEME = 'dataset.theme = localStorage.getItem("theme") || "auto";'
+KNOWN_THEME = THEME.replace('"auto"', '(matchMedia("(prefers-color-scheme: dark)").matches ? "dark" : "light")')
+
+# notices of licences, /*! ... */, stay
+COMMENT = re.compile(r'("(?:[^"\\]|\\.)*"|\'(?:[^\'\\]|\\.)*\'|/\*!.*?\*/)|/\*.*?\*/', re.DOTALL)
+IMPORT = re.compile(r'@import\s+(?:url\()?["\']?([^"\')]+)["\']?\)?\s*;')
+ADDRESS = re.compile(r'url\(\s*["\']?(?!data:|#)([^"\')]+)["\']?\s*\)')
+
+ICON_DATA = "scripts/fontawesome.js"
+THEME_STATIC = "theme/pydata_sphinx_theme/static"
+ICON_SCRIPT = re.compile(r'\s*(?:<!-- So that users can add custom icons -->)?\s*<script [^>]*fontawesome\.js[^>]*></script>')
+DRAWN = re.compile(
+    r'"?(?P<name>[a-z0-9-]+)"?:\[(?P<width>\d+),(?P<height>\d+),\[[^\]]*\],"[0-9a-f]+","(?P<path>[^"]*)"\]'
+)
+ICON = re.compile(r'<(?P<tag>i|span)(?P<before>[^>]*) class="(?P<classes>[^"]*\bfa[srb]?\b[^"]*)"(?P<after>[^>]*)></(?P=tag)>')
+NAME = re.compile(r"\bfa-(?!solid|regular|brands|lg\b)([a-z0-9-]+)")
+EXPLORER = re.compile(
+    r'(?P<before><figure class="explorer" id="(?P<name>[\w-]+)">(?:(?!</figure>).)*?)'
+    r'<script type="application/json">(?P<data>[^<]*)</script>', re.DOTALL)
+PICTURE = re.compile(r'<img (?![^>]*\b(?:loading=|logo__image))')
+ICON_IN_SHEET = re.compile(r"var\(--icon-([a-z0-9-]+)\)")
+
+
+# --- style sheets -----------------------------------------------------------------------------------
+
+
+def sheet(path: Path, base: Path) -> str:
+    """A style sheet and what it imports, without comments, its addresses as seen from base."""
+    text = COMMENT.sub(lambda m: m[1] or "", path.read_text(encoding="utf-8"))
+    text = re.sub(r"\s+", " ", text.replace('@charset "UTF-8";', ""))
+    text = ADDRESS.sub(lambda m: f'url("{relpath(path.parent / m[1], base)}")', text)
+    return IMPORT.sub(lambda m: sheet(path.parent / m[1], base), text)
+
+
+def bundle(site: Path, names: list[str], icons: dict[str, str]) -> str:
+    """One sheet of many, with the pictures of the icons that they name."""
+    text = "\n".join(sheet(site / name, (site / BUNDLE).parent) for name in names)
+    pictures = "".join(
+        f"--icon-{name}:url(\"data:image/svg+xml,{quote(icons[name], safe=' =:/')}\");"
+        for name in sorted(set(ICON_IN_SHEET.findall(text)))
+    )
+    return f":root{{{pictures}}}\n{text}\n"
+
+
+def sheets(text: str, folder: Path, site: Path) -> list[str]:
+    """The sheets of a page, as paths within the site; of those that it had, where they are one already."""
+    names = []
+    for link in SHEET.finditer(text):
+        of = OF.search(link[0])
+        name = relpath(folder / urlsplit(link["address"]).path, site)
+        names += of[1].split() if of else [name]
+    return names
+
+
+def merged(lists: list[list[str]]) -> list[str]:
+    """Every name once, in an order that every list agrees with."""
+    rest, found = [list(names) for names in lists], []
+    while rest := [names for names in rest if names]:
+        behind = {name for names in rest for name in names[1:]}
+        first = next(names[0] for names in rest if names[0] not in behind)
+        found.append(first)
+        rest = [names[1:] if names[0] == first else names for names in rest]
+    return found
+
+
+# --- icons ------------------------------------------------------------------------------------------
+
+
+def drawings(script: Path) -> dict[str, str]:
+    """Icons of Font Awesome by name, as SVG; the solid ones, which come last."""
+    return {
+        m["name"]: f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {m["width"]} {m["height"]}">'
+        f'<path fill="currentColor" d="{m["path"]}"/></svg>'
+        for m in DRAWN.finditer(script.read_text(encoding="utf-8"))
+    }
+
+
+def draw(icons: dict[str, str], match: re.Match) -> str:
+    name = NAME.search(match["classes"])[1]
+    rest = re.sub(r'\s*(?:title|aria-hidden)="[^"]*"', "", match["before"] + match["after"])
+    classes = " ".join(["svg-inline--fa", *match["classes"].split()])
+    head = f'<svg class="{classes}" aria-hidden="true"{rest}'
+    return icons[name].replace('<svg xmlns="http://www.w3.org/2000/svg"', head)
+
+
+# --- explorers --------------------------------------------------------------------------------------
+
+
+def move_data(site: Path, folder: Path, match: re.Match) -> str:
+    """Put the data of an explorer into a script of its own, which `explorer.js` loads; returns its figure."""
+    path = site / "_static" / "explorers" / f"{match['name']}.js"
+    code = f'document.getElementById("{match["name"]}").explorer = {match["data"]};\n'
+    write_bytes(path, code.encode())
+    digest = hashlib.sha256(code.encode()).hexdigest()[:8]
+    address = f"{relpath(path, folder)}?v={digest}"
+    return match["before"].replace("<figure ", f'<figure data-from="{address}" ', 1)
+
+
+# --- pages ------------------------------------------------------------------------------------------
+
+
+def hasten(text: str, link: str, icons: dict[str, str], options: str, searching: bool) -> str:
+    """A page that shows before its scripts have run, and with one sheet."""
+    text = text.replace('data-theme="auto"', 'data-theme="light"').replace(THEME, KNOWN_THEME)
+    first, *_ = SHEET.finditer(text)
+    text = text[: first.start()] + "\n  " + link + SHEET.sub("", text[first.start() :])
+    text = OPTIONS.sub(lambda _: f"<script>{options}</script>", text)
+    for unneeded in [ICON_SCRIPT, PRELOAD] + ([] if searching else [SEARCH]):
+        text = unneeded.sub("", text)
+    text = SCRIPT.sub("<script defer", text)
+    text = PICTURE.sub('<img loading="lazy" ', text)
+    return ICON.sub(partial(draw, icons), text)
+
+
+def finish(app, error):
+    if error or app.builder.format != "html":
+        return
+    site = Path(app.outdir)
+    written = (p for p in site.rglob("*.html") if site / "_static" not in p.parents)
+    pages = {page: text for page in written if SHEET.search(text := page.read_text(encoding="utf-8"))}
+    # what the addresses in a page start from; the single page of a PDF is moved to the top
+    folders = {page: site if app.builder.name == "singlehtml" else page.parent for page in pages}
+    names = merged([sheets(text, folders[page], site) for page, text in pages.items()])
+    icons = drawings(Path(find_spec("pydata_sphinx_theme").origin).parent / THEME_STATIC / ICON_DATA)
+    (site / "_static" / ICON_DATA).unlink(missing_ok=True)  # 1.5 MB
+    known, of_formulas = typeset.typeset(set().union(*map(typeset.formulas, pages.values())), site / MATHJAX)
+    scripts = [s.read_text(encoding="utf-8") for s in site.rglob("*.js") if site / MATHJAX not in s.parents]
+    met = prune.names(pages.values(), scripts)
+    css = (prune.prune(bundle(site, names, icons), met) + "\n" + of_formulas).encode()
+    write_bytes(site / BUNDLE, css)
+    digest = hashlib.sha256(css).hexdigest()[:8]
+    options = (site / "_static/documentation_options.js").read_text(encoding="utf-8")
+    for page, text in pages.items():
+        folder = folders[page]
+        address = relpath(site / BUNDLE, folder)
+        of = " ".join(sheets(text, folder, site))
+        link = f'<link rel="stylesheet" href="{address}?v={digest}" data-of="{of}">'
+        new = hasten(text, link, icons, options, page.name == "search.html")
+        new = typeset.replace(new, known)
+        new = EXPLORER.sub(partial(move_data, site, folder), new)
+        write_bytes(page, new.encode())
+
+
+def setup(app):
+    app.connect("build-finished", finish, priority=900)  # when every page is written
+    return {"version": "1", "parallel_read_safe": True, "parallel_write_safe": True}
