@@ -67,9 +67,9 @@ class Attention(nn.Module):
             b_ = b_ - 0.5 * (k * k).sum(-1, keepdim=True)  # that of the query divides out
             top = b_.amax(2, keepdim=True).detach()  # a scale for each neuron, as in the module
             a = a + top
-            weights = torch.exp(a - a.amax(-1, keepdim=True).detach()) @ torch.exp(b_ - top).transpose(
-                -1, -2
-            )
+            weights = torch.exp(a - a.amax(-1, keepdim=True).detach()) @ torch.exp(
+                b_ - top
+            ).transpose(-1, -2)
         if self.causal:
             weights = weights.tril()
         y = weights @ v / weights.sum(-1, keepdim=True)
@@ -146,7 +146,9 @@ def dictionary(package: str) -> str:
     """Ambrose Bierce, The Devil's Dictionary, from the Debian package: entries A to Z."""
     member = "./usr/share/dictd/devil.dict.dz"
     tar = subprocess.run(["dpkg", "--fsys-tarfile", package], capture_output=True, check=True)
-    packed = subprocess.run(["tar", "xO", member], input=tar.stdout, capture_output=True, check=True)
+    packed = subprocess.run(
+        ["tar", "xO", member], input=tar.stdout, capture_output=True, check=True
+    )
     text = gzip.decompress(packed.stdout).decode("ascii")
     return text[text.index("ABASEMENT, n.") : text.rindex("abcdefghijklmnopqrstuvwxyz")].strip()
 

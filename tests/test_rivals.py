@@ -50,7 +50,10 @@ def test_no_hopfield_step_raises_the_energy():
 def test_a_hopfield_step_goes_down_the_energys_gradient():
     stored, x, h = RNG.normal(size=(9, 4)), RNG.normal(size=4), 1e-6
     slope = [
-        (rivals.hopfield_energy(x + h * u, stored, 1.5) - rivals.hopfield_energy(x - h * u, stored, 1.5))
+        (
+            rivals.hopfield_energy(x + h * u, stored, 1.5)
+            - rivals.hopfield_energy(x - h * u, stored, 1.5)
+        )
         / (2 * h)
         for u in np.eye(4)
     ]
@@ -120,7 +123,9 @@ def test_slots_in_turn_are_attention_to_the_last_pairs():
     assert alive.sum() == 5 and alive[-1] and not alive[6]
     read = rivals.read_slots(slots, k[alive])
     # a slot's own key is asked with score 48, any other's with far less: values to 1e-9
-    np.testing.assert_allclose(read, attention.softmax_attention(k, k[alive], v[alive])[alive], atol=1e-9)
+    np.testing.assert_allclose(
+        read, attention.softmax_attention(k, k[alive], v[alive])[alive], atol=1e-9
+    )
     np.testing.assert_allclose(read, v[alive], atol=1e-9)
 
 
@@ -299,7 +304,11 @@ def test_forgetting_weighs_by_what_was_kept_since():
 
 NETWORKS = {
     "neuron-astrocyte": lambda d: (features.sample("positive", 64, d, 3), math.sqrt(2), False),
-    "Performer": lambda d: (features.sample("positive", 64, d, 3, orthogonal=True), math.sqrt(2), False),
+    "Performer": lambda d: (
+        features.sample("positive", 64, d, 3, orthogonal=True),
+        math.sqrt(2),
+        False,
+    ),
     "random features": lambda d: (rivals.fourier(64, d, 3), math.sqrt(2), True),
     "linear attention": lambda d: (rivals.elu_neurons(d), 2.0, False),
 }
@@ -350,3 +359,15 @@ def test_sparse_memory_answers_nothing_where_nothing_is_near():
 def test_bad_input_is_refused_by_name(call, words):
     with pytest.raises(ValueError, match=words):
         call(*tokens())
+
+
+def test_public_implementations_compute_the_same():
+    peer = np.load(DATA / "reference_states/rivals.npz")
+    q, k, v = peer["queries"] / 2, peer["keys"] / 2, peer["values"]  # 16^(1/4)
+    np.testing.assert_allclose(rivals.attend("softmax", q, k, v), peer["softmax"], atol=1e-13)
+    n = len(peer["directions"])
+    phi = features.FeatureMap(peer["directions"], np.zeros(n), features.positive, n)
+    found = network.attend(phi, q, k, v).output
+    np.testing.assert_allclose(found, peer["performer"], atol=1e-12)
+    elu = network.attend(rivals.elu_neurons(16), 2 * q, 2 * k, v).output
+    np.testing.assert_allclose(elu, peer["linear"], atol=1e-13)

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
+from functools import cache
 from typing import NamedTuple
 
 import numpy as np
@@ -52,6 +53,7 @@ def hopfield_energy(state: Array, stored: Array, sharpness: float) -> Array:
 # ---- sparse distributed memory
 
 
+@cache
 def circle_intersection(n_bits: int, radius: int) -> Array:
     """Log of the share of all n-bit addresses that lie within `radius` bits of both of two points
     which differ in 0, 1 .. n bits: (n + 1,), minus infinity where there are none.
@@ -65,7 +67,9 @@ def circle_intersection(n_bits: int, radius: int) -> Array:
     v, b, c = np.ogrid[: n_bits + 1, : n_bits + 1, : n_bits + 1]
     inside = (b <= v) & (c <= n_bits - v) & (b + c <= radius) & (v - b + c <= radius)
     ways = np.where(inside, _log_choose(v, b) + _log_choose(n_bits - v, c), -np.inf)
-    return logsumexp(ways, axis=(1, 2)) - n_bits * math.log(2)
+    log_share = logsumexp(ways, axis=(1, 2)) - n_bits * math.log(2)
+    log_share.flags.writeable = False  # it is kept for the next call
+    return log_share
 
 
 def _log_choose(n, k):
@@ -139,7 +143,9 @@ def write_slots(
     rng = np.random.default_rng(seed)
     K, V = np.zeros((n_slots, keys.shape[-1])), np.zeros((n_slots, values.shape[-1]))
     for t, (x, y) in enumerate(zip(keys, values, strict=True)):
-        gamma = np.arange(n_slots) == t % n_slots if chance is None else rng.random(n_slots) < chance
+        gamma = (
+            np.arange(n_slots) == t % n_slots if chance is None else rng.random(n_slots) < chance
+        )
         K[gamma] = x
         s = K @ x
         h = np.exp(s - logsumexp(s))
@@ -399,12 +405,16 @@ def _exponential(q, k, own, n_neurons, seed):
 SYSTEMS: dict[str, System] = {
     "softmax": System(_exponential, True, False),
     "replicator": System(lambda q, k, own, m, seed: replicator(q, k, own), True, False),
-    "match and control": System(lambda q, k, own, m, seed: match_and_control(q, k, own), False, False),
+    "match and control": System(
+        lambda q, k, own, m, seed: match_and_control(q, k, own), False, False
+    ),
     "SDM, all addresses": System(
         lambda q, k, own, m, seed: sparse_distributed(q, k, 64, int(own)), True, False
     ),
     "SDM": System(
-        _neurons(lambda q, k, own, m, seed: (hard_locations(m, q.shape[-1], own, seed), q, k)), True, True
+        _neurons(lambda q, k, own, m, seed: (hard_locations(m, q.shape[-1], own, seed), q, k)),
+        True,
+        True,
     ),
     "neuron-astrocyte": System(_positive(False), True, True),
     "Performer": System(_positive(True), True, True),
@@ -420,7 +430,9 @@ SYSTEMS: dict[str, System] = {
         True,
     ),
     "linear attention": System(
-        _neurons(lambda q, k, own, m, seed: (elu_neurons(q.shape[-1]), own * q, own * k)), True, True
+        _neurons(lambda q, k, own, m, seed: (elu_neurons(q.shape[-1]), own * q, own * k)),
+        True,
+        True,
     ),
     "TEM": System(lambda q, k, own, m, seed: tem(q, k), False, True),
     "associative memory": System(lambda q, k, own, m, seed: quartic(q, k), False, True),
