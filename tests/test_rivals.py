@@ -220,7 +220,7 @@ def test_a_query_drives_the_values_of_the_associative_memory():
 
 # ---- astrocyte gains by a replicator equation
 
-MODEL = Replicator(signs(7, 11, seed=4), sigma=1.3, temperature=0.2, tau_x=0.6, tau_p=1.7)
+MODEL = Replicator(signs(7, 11, seed=4), sigma=1.3, temperature=2.0, tau_x=0.6, tau_p=1.7)
 
 
 def gated_state(seed=6):
@@ -258,7 +258,8 @@ def test_gains_settle_at_a_softmax_of_overlaps_and_recall_follows_the_equations(
     run = solve_ivp(slope, (0, 200), start, "DOP853", [3.0, 200.0], rtol=1e-10, atol=1e-12)
     end = Gated(*np.split(run.y[:, -1], [11]))
     f = rivals.overlap_score(end.x, MODEL)
-    np.testing.assert_allclose(end.p, softmax(f / 0.2), atol=1e-7)
+    np.testing.assert_allclose(end.p, softmax(f / 2.0), atol=1e-7)
+    assert end.p.max() < 0.99  # or any rule that lets one gain win would do
     early = np.concatenate(rivals.gated_recall(MODEL.memories[0], MODEL, 3000, 1e-3))
     np.testing.assert_allclose(early, run.y[:, 0], atol=3e-3)  # Euler's error, of order dt
 
@@ -273,8 +274,8 @@ def test_uniform_gains_are_the_classical_hopfield_network():
 
 def test_replicator_kernel_is_the_settled_gain_of_saturated_neurons():
     x, xi = signs(3, 11, seed=8), MODEL.memories
-    gains = softmax(rivals.overlap_score(x, MODEL._replace(sigma=50.0)) / 0.2, axis=-1)
-    kernel = rivals.replicator(x, xi, 0.2)
+    gains = softmax(rivals.overlap_score(x, MODEL._replace(sigma=50.0)) / 2.0, axis=-1)
+    kernel = rivals.replicator(x, xi, 2.0)
     np.testing.assert_allclose(kernel / kernel.sum(-1, keepdims=True), gains, rtol=1e-12)
 
 
