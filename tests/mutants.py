@@ -240,6 +240,7 @@ MUTANTS = [
            "vision::patches_go_row_by_row_after_the_class_token"),
     Mutant("vision", "time", 10, "the class token gets a patch's position", "return np.concatenate([positions[:1], square])", "return np.concatenate([square, positions[:1]])",
            "checkpoints::hidden_states_are_those_of_transformers"),
+<<<<<<< HEAD
     # tuning
     Mutant("tuning", "sign", 13, "the gain of a tuned neuron grows with the token's norm",
            "gain = -0.5 * xp.sum(", "gain = 0.5 * xp.sum(",
@@ -275,6 +276,37 @@ MUTANTS = [
     Mutant("tuning", "dropped term", 13, "the level of prototypes is left as it comes",
            "curves.offsets + constant", "curves.offsets",
            "tuning::the_level_of_prototypes_is_that_of_the_normaliser"),
+=======
+    # rivals
+    Mutant("rivals", "normalisation", 16, "a Hopfield step without its softmax", "return np.exp(s - log_sum_exp(s)) @ stored",
+           "return s @ stored", "rivals::one_hopfield_step_with_unscaled_tokens_is_attention"),
+    Mutant("rivals", "dropped term", 16, "addresses near one of two points count as near both", "(b + c <= radius) & (v - b + c <= radius)",
+           "(b + c <= radius)", "rivals::circle_intersection_counts_addresses"),
+    Mutant("rivals", "constant", 16, "a circle of addresses has twice its share", "beta.isf(2 * share,", "beta.isf(4 * share,",
+           "rivals::hard_locations_are_active_for_their_share"),
+    Mutant("rivals", "dropped term", 16, "values are written without regard to hidden activity", "V[gamma] = h[gamma, None] * y",
+           "V[gamma] = y", "rivals::values_are_written_by_what_the_key_excites"),
+    Mutant("rivals", "time", 16, "a pair is asked for before its key is written", "        K[gamma] = x\n        s = K @ x\n",
+           "        s = K @ x\n        K[gamma] = x\n", "rivals::values_are_written_by_what_the_key_excites"),
+    Mutant("rivals", "sign", 16, "matches below the threshold take control", "return expit(sharpness * (scores",
+           "return expit(-sharpness * (scores", "rivals::a_match_takes_control_at_the_threshold"),
+    Mutant("rivals", "axis", 16, "calcium responds to each token apart, not to the sum", "np.sum(k, axis=-2, keepdims=True) ** alpha",
+           "np.sum(k**alpha, axis=-2, keepdims=True)", "rivals::astromorphic_attention_written_out"),
+    Mutant("rivals", "constant", 16, "the associative memory's overlaps are squared, not cubed", "return scores(queries, keys) ** 3",
+           "return scores(queries, keys) ** 2", "rivals::a_query_drives_the_values_of_the_associative_memory"),
+    Mutant("rivals", "dropped term", 16, "gains without entropy", " - model.temperature * np.log(state.p)", "",
+           "rivals::gains_settle_at_a_softmax_of_overlaps_and_recall_follows_the_equations"),
+    Mutant("rivals", "normalisation", 16, "gains do not compete", "state.p * (F - mean) / model.tau_p", "state.p * F / model.tau_p",
+           "rivals::replicator_rates_follow_the_gradient_of_their_energy"),
+    Mutant("rivals", "constant", 16, "linear attention with elu, without the 1", "np.where(x > 0, x + 1, np.exp(np.minimum(x, 0)))",
+           "np.where(x > 0, x, np.exp(np.minimum(x, 0)) - 1)", "rivals::public_implementations_compute_the_same"),
+    Mutant("rivals", "dropped term", 16, "random features without sines", "np.repeat([0.0, -math.pi / 2], n_neurons // 2)",
+           "np.repeat([0.0, 0.0], n_neurons // 2)", "rivals::fourier_neurons_estimate_the_exponential_kernel"),
+    Mutant("rivals", "dropped term", 16, "a gate that forgets does not weigh what is new", "keep * total + (1 - keep) * now",
+           "keep * total + now", "rivals::forgetting_weighs_by_what_was_kept_since"),
+    Mutant("rivals", "time", 16, "a causal query of the interface sees the future", "weights = np.tril(weights)", "weights = np.tril(weights, k=1)",
+           "rivals::softmax_among_the_systems_is_attention"),
+>>>>>>> main
 ]  # fmt: skip
 
 
