@@ -240,7 +240,6 @@ MUTANTS = [
            "vision::patches_go_row_by_row_after_the_class_token"),
     Mutant("vision", "time", 10, "the class token gets a patch's position", "return np.concatenate([positions[:1], square])", "return np.concatenate([square, positions[:1]])",
            "checkpoints::hidden_states_are_those_of_transformers"),
-<<<<<<< HEAD
     # tuning
     Mutant("tuning", "sign", 13, "the gain of a tuned neuron grows with the token's norm",
            "gain = -0.5 * xp.sum(", "gain = 0.5 * xp.sum(",
@@ -276,7 +275,6 @@ MUTANTS = [
     Mutant("tuning", "dropped term", 13, "the level of prototypes is left as it comes",
            "curves.offsets + constant", "curves.offsets",
            "tuning::the_level_of_prototypes_is_that_of_the_normaliser"),
-=======
     # rivals
     Mutant("rivals", "normalisation", 16, "a Hopfield step without its softmax", "return np.exp(s - log_sum_exp(s)) @ stored",
            "return s @ stored", "rivals::one_hopfield_step_with_unscaled_tokens_is_attention"),
@@ -306,7 +304,6 @@ MUTANTS = [
            "keep * total + now", "rivals::forgetting_weighs_by_what_was_kept_since"),
     Mutant("rivals", "time", 16, "a causal query of the interface sees the future", "weights = np.tril(weights)", "weights = np.tril(weights, k=1)",
            "rivals::softmax_among_the_systems_is_attention"),
->>>>>>> main
 ]  # fmt: skip
 
 
