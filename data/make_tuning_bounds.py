@@ -6,6 +6,8 @@ does not know which of them will meet. The softmax matrix of the pool is cut to 
 values (curves of any shape and sign) or by non-negative factors (curves of any shape that are
 firing rates), and every window is read from its block. Both know the tokens they are tested on, so
 they show what m curves could do, not what can be found from other inputs. Every third head.
+`python data/make_tuning_bounds.py FOLDER MODEL own` appends how near the curves of make_fitted.py
+come on windows that they were fitted to, every head.
 """
 
 import csv
@@ -15,6 +17,7 @@ from pathlib import Path
 import numpy as np
 import tuning_inputs
 from scipy.linalg import eigh
+from make_tuning import errors, population
 from tripartite import attention
 
 HERE = Path(__file__).parent
@@ -50,17 +53,32 @@ def read(matrix, values):
     return np.concatenate(out)
 
 
+def own(folder, model, layers):
+    """Rows of fitted curves on the first 8 windows of the fit split."""
+    for rank in RANKS:
+        for layer in range(layers):
+            raw = tuning_inputs.recorded(folder, model, layer, "fit")[:, :, :8].astype(np.float32)
+            phi = population(folder, model, "gradient", rank, 0, layer)
+            found = errors(phi, [raw[:, :, n] for n in range(8)])[1]
+            for head, error in enumerate(found):
+                yield [model, "own", rank, 8, layer, head, f"{error:.4g}"]
+
+
 def main():
     folder, model = Path(sys.argv[1]), sys.argv[2]
     encoder = tuning_inputs.load(model)
-    windows = [encoder.heads(x) for x in tuning_inputs.tests(folder, model, encoder)[: POOLS[-1]]]
-    heads = windows[0][0].shape[1]
     path = HERE / "results/tuning-bounds.csv"
     new = not path.exists()
     with path.open("a", newline="") as file:
         writer = csv.writer(file, lineterminator="\n")
         if new:
             writer.writerow(HEADER)
+        if sys.argv[3:] == ["own"]:
+            writer.writerows(own(folder, model, encoder.n_layers))
+            return
+        inputs = tuning_inputs.tests(folder, model, encoder)[: POOLS[-1]]
+        windows = [encoder.heads(x) for x in inputs]
+        heads = windows[0][0].shape[1]
         for place in range(0, encoder.n_layers * heads, 3):
             layer, head = divmod(place, heads)
             q, k, v = zip(*[[x[layer][head] for x in w] for w in windows], strict=True)
