@@ -78,12 +78,15 @@ def chapter_words(slug: str) -> str:
     return f"chapter {int(slug[:2])}"
 
 
-def table(head: list[str], rows: list[list[str]]) -> str:
-    """A table of cells that are already markup; it scrolls sideways where it must."""
+def table(head: list[str], rows: list[list[str]], kind: str = "") -> str:
+    """A table of cells that are already markup; it scrolls sideways where it must.
+
+    kind: "stacks" for one whose four cells stand below each other on a phone.
+    """
     top = "".join(f"<th>{cell}</th>" for cell in head)
     body = "".join(f"<tr>{''.join(f'<td>{cell}</td>' for cell in row)}</tr>" for row in rows)
     return (
-        '<div class="pst-scrollable-table-container"><table class="table">'
+        f'<div class="pst-scrollable-table-container"><table class="table {kind}">'
         f"<thead><tr>{top}</tr></thead><tbody>{body}</tbody></table></div>"
     )
 
@@ -304,7 +307,7 @@ def ledger_mutants(srcdir):
             for m in mutants
         ]
         heads = ["mistake", "kind", "test that must notice", "verdict"]
-        yield f"tripartite.{module}", table(heads, rows)
+        yield f"tripartite.{module}", table(heads, rows, "stacks")
 
 
 LEDGERS = {name[7:]: make for name, make in globals().items() if name.startswith("ledger_")}
