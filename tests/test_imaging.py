@@ -105,36 +105,34 @@ def test_needed_repetitions_give_the_power_they_promise():
     assert imaging.power(0.3 * np.sqrt(n), 1e6) == pytest.approx(0.8, abs=1e-3)
 
 
-def design(rng, n_frames, n_trials):
-    X = rng.normal(size=(n_frames, n_trials, 3))
-    X[..., 0] = 1
-    return X
-
-
-def test_t_is_that_of_ordinary_least_squares_where_noise_is_white():
+def test_t_is_that_of_the_partial_correlation_where_noise_is_white():
     rng = np.random.default_rng(1)
-    X, y = design(rng, 40, 3), rng.normal(size=(40, 3))
-    found = imaging.detect(y, X, 0)
-    a, b = X[..., :2].reshape(-1, 2), X[..., 2].ravel()
-    out = [x - a @ np.linalg.lstsq(a, x)[0] for x in (b, y.ravel())]
-    r = stats.pearsonr(*out).statistic  # partial correlation
-    assert found.df == 117
-    assert found.t == pytest.approx(r * np.sqrt(117 / (1 - r**2)), rel=1e-10)
+    X, y = rng.normal(size=(40, 3, 4)), rng.normal(size=(40, 3))
+    X[..., 0] = 1
+    found = imaging.detect(y, X[..., :2], X[..., 2:], 0)
+    a = X[..., :2].reshape(-1, 2)
+    y, *b = (x - a @ np.linalg.lstsq(a, x)[0] for x in (y.ravel(), X[..., 2].ravel(), X[..., 3].ravel()))
+    r = np.array([stats.pearsonr(y, x).statistic for x in b])
+    np.testing.assert_allclose(found, r * np.sqrt(117 / (1 - r**2)), rtol=1e-10)
+
+
+def correlated(rng, n, size, rho=0.9):
+    return signal.lfilter([1], [1, -rho], rng.normal(size=(n + 100, size)), axis=0)[100:]
 
 
 def test_whitening_restores_the_level_that_correlated_noise_destroys():
     rng = np.random.default_rng(2)
     n, size = 400, 300
-    slow, regressor = (
-        signal.lfilter([1], [1, -0.9], rng.normal(size=(n + 100, 1, size)), axis=0)[100:] for _ in range(2)
+    slow, regressor = correlated(rng, n, size), correlated(rng, n, size)
+    one = np.ones((n, 1, 1))
+    t = np.array(
+        [[imaging.detect(y[:, None], one, x[:, None, None], k)[0] for k in (0, 1)] for y, x in zip(slow.T, regressor.T)]
     )
-    X = np.stack([np.ones_like(regressor), regressor], axis=-1)
-    t = {k: np.array([imaging.detect(slow[..., i], X[..., i, :], k).t for i in range(size)]) for k in (0, 1)}
-    rejected = {k: np.mean(np.abs(v) > 1.97) for k, v in t.items()}
-    assert rejected[0] > 0.3
-    assert rejected[1] < 0.05 + 3 * np.sqrt(0.05 * 0.95 / size)
+    raw, white = np.mean(np.abs(t) > 1.97, axis=0)
+    assert raw > 0.3
+    assert white < 0.05 + 3 * np.sqrt(0.05 * 0.95 / size)
     # and t has the unit variance of the null, to what 300 values can tell
-    assert np.std(t[1]) == pytest.approx(1, abs=4 / np.sqrt(2 * size))
+    assert np.std(t[:, 1]) == pytest.approx(1, abs=4 / np.sqrt(2 * size))
 
 
 def test_power_of_the_whole_test_is_that_of_the_closed_form():
@@ -142,14 +140,32 @@ def test_power_of_the_whole_test_is_that_of_the_closed_form():
     rng = np.random.default_rng(3)
     n, rho, size = 300, 0.8, 400
     x = rng.normal(size=n)
-    design = np.stack([np.ones(n), x], axis=-1)[:, None]
     white = x[1:] - rho * x[:-1]
     delta = 0.12 * np.linalg.norm(white - white.mean())
-    noise = signal.lfilter([1], [1, -rho], rng.normal(size=(n + 200, size)), axis=0)[200:]
-    hits = [abs(imaging.detect(0.12 * x[:, None] + e[:, None], design, 1).t) > 1.968 for e in noise.T]
+    one, x = np.ones((n, 1, 1)), x[:, None, None]
+    hits = [
+        abs(imaging.detect(0.12 * x[..., 0] + e[:, None], one, x, 1)[0]) > 1.968
+        for e in correlated(rng, n, size, rho).T
+    ]
     expected = imaging.power(delta, n - 3)
     assert 0.3 < expected < 0.9
     assert np.mean(hits) == pytest.approx(expected, abs=3 * np.sqrt(0.25 / size))
+
+
+def test_randomisation_keeps_its_level_where_whitening_does_not():
+    # noise that no autoregression of first order describes, and blocks as regressors
+    rng = np.random.default_rng(4)
+    n, size, others = 120, 300, 79
+    slow = correlated(rng, n, size, 0.99)
+    one = np.ones((n, 1, 1))
+    p, t = [], []
+    for y in slow.T:
+        shown = np.repeat(rng.normal(size=(n // 20, 1 + others)), 20, axis=0)
+        t.append(imaging.detect(y[:, None], one, shown[:, None], 0))
+        p.append(imaging.randomised(t[-1]))
+    assert np.mean(np.abs(t) > 1.98) > 0.3
+    assert np.mean(np.array(p) <= 0.05) == pytest.approx(0.05, abs=3 * np.sqrt(0.05 * 0.95 / size))
+    assert imaging.randomised(np.array([-3.0, 1, 2, 3])) == 0.5  # two-sided, ties count
 
 
 @pytest.mark.parametrize(
@@ -162,7 +178,7 @@ def test_power_of_the_whole_test_is_that_of_the_closed_form():
         (lambda: imaging.flux_of(0.0), "level = 0"),
         (lambda: imaging.respond(np.ones(3), 0.0, INDICATORS["gcamp6f"]), "dt = 0"),
         (lambda: imaging.frames(np.ones(3), 0), "n_steps = 0"),
-        (lambda: imaging.detect(np.ones((5, 1)), np.ones((5, 1, 1)), 3), "order = 3"),
+        (lambda: imaging.detect(np.ones((5, 1)), np.ones((5, 1, 1)), np.ones((5, 1, 1)), 3), "order = 3"),
     ],
 )
 def test_bad_input_is_named(call, words):

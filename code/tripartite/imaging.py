@@ -8,7 +8,6 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from functools import partial
-from typing import NamedTuple
 
 import numpy as np
 
@@ -126,41 +125,40 @@ def flux_of(level: float) -> float:
     return float((_HALF / level) ** 2)
 
 
-class Finding(NamedTuple):
-    """Student's t of the last column of a design, and its degrees of freedom."""
+def detect(traces: Array, nuisance: Array, candidates: Array, order: int) -> Array:
+    """Student's t of each candidate beside the nuisances, all trials together: (candidates,).
 
-    t: float
-    df: int
-
-
-def detect(traces: Array, design: Array, order: int) -> Finding:
-    """Does the last column of the design matter, given the others? All trials together.
-
-    traces: (frames, trials); design: (frames, trials, columns), or (frames, 1, columns) if it is
-    the same in all. Noise is whitened by an autoregression of this order, fitted to the residuals
-    (Yule and Walker); order = 0 takes frames for independent. Raises ValueError where frames do
-    not suffice.
+    traces: (frames, trials); nuisance, candidates: (frames, trials, columns), or (frames, 1,
+    columns) where all trials share them. Noise is whitened by an autoregression of this order,
+    fitted by Yule and Walker to what nuisances leave; order = 0 takes frames for independent.
+    Raises ValueError where frames do not suffice.
     """
     y = np.asarray(traces, dtype=float)
-    X = np.broadcast_to(design, (*y.shape, np.shape(design)[-1]))
-    df = y[order:].size - X.shape[-1]
+    X, Z = (np.broadcast_to(x, (*y.shape, np.shape(x)[-1])) for x in (nuisance, candidates))
+    df = y[order:].size - X.shape[-1] - 1
     if order < 0 or len(y) <= 2 * order or df < 1:
         raise ValueError(f"order = {order}: too high for {y.shape} frames and trials")
     if order:
-        rest = y - X @ _fit(X, y)[0]
-        lags = range(order + 1)
-        r = np.array([np.sum(rest[k:] * rest[: len(rest) - k]) for k in lags]) / rest.size
-        a = np.linalg.solve(r[np.abs(np.subtract.outer(lags[1:], lags[1:]))], r[1:])
-        y, X = (_whiten(x, a) for x in (y, X))
-    beta, precision = _fit(X, y)
-    rest = y - X @ beta
-    return Finding(float(beta[-1] / np.sqrt(np.sum(rest**2) / df * precision[-1, -1])), df)
+        rest = y - X @ np.linalg.lstsq(_flat(X), y.ravel())[0]
+        r = np.array([np.sum(rest[k:] * rest[: len(rest) - k]) for k in range(order + 1)])
+        apart = np.abs(np.subtract.outer(range(order), range(order)))
+        a = np.linalg.solve(r[apart], r[1:])
+        y, X, Z = (_whiten(x, a) for x in (y, X, Z))
+    u, size, _ = np.linalg.svd(_flat(X), full_matrices=False)
+    u = u[:, size > 1e-10 * size[0]]
+    y, Z = y.ravel() - u @ (u.T @ y.ravel()), _flat(Z) - u @ (u.T @ _flat(Z))
+    correlation = (y @ Z) / (np.linalg.norm(y) * np.linalg.norm(Z, axis=0))
+    return correlation * np.sqrt(df / (1 - correlation**2))
 
 
-def _fit(X: Array, y: Array) -> tuple[Array, Array]:
-    flat = X.reshape(-1, X.shape[-1])
-    precision = np.linalg.pinv(flat.T @ flat)
-    return precision @ (flat.T @ y.ravel()), precision
+def randomised(t: Array) -> float:
+    """p of the first of the t's, two-sided, if all were as likely: those of what was shown and of
+    what chance might have shown instead. Holds whatever the noise. Fisher 1935."""
+    return float(np.mean(np.abs(t) >= np.abs(t[0])))
+
+
+def _flat(X: Array) -> Array:
+    return X.reshape(-1, X.shape[-1])
 
 
 def _whiten(x: Array, a: Array) -> Array:
