@@ -179,6 +179,47 @@ def ledger_claims(srcdir):
         yield f"Checks of {name}", blocks
 
 
+def stated(srcdir) -> dict[str, dict]:
+    """What the page of claims says of each: short, stands, refuted."""
+    page = Path(srcdir, "book", "claims.md").read_text(encoding="utf-8")
+    found = {}
+    for line in re.findall(r"^\| C\d \|.*\|$", page, re.M):
+        name, *cells = (cell.strip() for cell in line.strip("|").split("|"))
+        keys = ("short", "where", "stands") if len(cells) == 3 else ("refuted",)
+        found.setdefault(name, {}).update(zip(keys, map(_plain, cells), strict=True))
+    return found
+
+
+def _plain(text: str) -> str:
+    """Markup of a table's cell: math becomes italics, powers are raised."""
+    text = re.sub(r"\$([^$]+)\$", lambda m: f"<i>{re.sub(r'\^(\w)', r'<sup>\1</sup>', m[1])}</i>", esc(text))
+    return re.sub(r"\*([^*]+)\*", r"<em>\1</em>", text)
+
+
+def ledger_verdicts(srcdir):
+    """Each claim of the paper: the page's words, what was counted, what would refute it."""
+    found, tried, rows = checked_claims(srcdir), results("seeds"), []
+    for name, says in sorted(stated(srcdir).items()):
+        checks = [(chapter, cell, c) for chapter, cell, c in found if c["paper_claim"] == name]
+        new = [seeds_of(tried, chapter.slug, cell, c["statement"]) for chapter, cell, c in checks]
+        new = [seen for seen in new if seen]
+        held = sum(not seen["fails"] for seen in new)
+        numbers = sorted({chapter.slug for chapter, _, _ in checks})
+        links = ", ".join(f'<a href="{slug}.html">{int(slug[:2])}</a>' for slug in numbers)
+        good = "limits" not in says["stands"] if says["stands"].startswith("shown") else None
+        word = {True: "shown", False: "shown, with limits", None: "open"}[good]
+        notes = [
+            f"{len(checks)} checks",
+            f"in chapters {links}" if links else "in no chapter",
+            f"{held} of {len(new)} held for every new seed" if new else "no new seeds yet",
+        ]
+        spans = "".join(f"<span>{note}</span>" for note in notes)
+        yield f"{name}: {says['short']}", (
+            f'<div class="ledger"><p>{verdict(word, good or None)} {says["stands"][:1].upper()}{says["stands"][1:]}.</p>'
+            f'<p>Refuted by: {says["refuted"]}.</p><div class="ledger-notes">{spans}</div></div>'
+        )
+
+
 def ledger_choices(srcdir):
     ran = results("choices").get("runs", {})
     for choice in choices.listed():
@@ -369,6 +410,7 @@ class Ledger(SphinxDirective):
             self.env.note_dependency(str(path))
         for stamp in Path(self.env.srcdir, "book", "_extra", "figures").glob("*/passport.json"):
             self.env.note_dependency(str(stamp))  # figure pages are written when a page is
+        self.env.note_dependency(str(Path(self.env.srcdir, "book", "claims.md")))
         made = []
         for heading, markup in LEDGERS[self.arguments[0]](self.env.srcdir):
             raw = nodes.raw("", markup, format="html")
