@@ -26,6 +26,10 @@ accept: setup  ## execute every chapter and make its outputs the new reference
 lighthouse: setup  ## score pages of the built site with Lighthouse: needs Node and Chromium
 	@$(PY) tests/peers/lighthouse.py
 
+.PHONY: pages
+pages: setup  ## what every page weighs, and its checks in a browser: minutes
+	@$(PY) tests/peers/pages.py
+
 serve:  ## show the site at http://127.0.0.1:8000/
 	@test -d _build/stage/_build/html || { echo "no site yet: run make book"; exit 1; }
 	@$(PY) -m http.server 8000 --bind 127.0.0.1 --directory _build/stage/_build/html

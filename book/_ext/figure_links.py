@@ -1,5 +1,6 @@
 """Under every published figure: how to reproduce and cite it, its data, its code, its pictures.
 
+The figure itself leads to its page, where a phone shows it at full size.
 The data and pictures are those beside the page's own execution.
 """
 
@@ -44,6 +45,9 @@ def add_links(app, doctree, docname):
                 "cite": f"{page}#cite",
                 "code": f"#{figure['code']}" if figure.get("code") else None,
             } | {label: files.get(suffix) for suffix, label in FORMATS.items()}
+            picture = next(figure.findall(nodes.image))
+            opened = nodes.raw("", f'<a class="figure-open" href="{page}">', format="html")
+            picture.parent.replace(picture, [opened, picture, nodes.raw("", "</a>", format="html")])
             written = " ".join(f'<a href="{to}">{label}</a>' for label, to in links.items() if to)
             html = f'<div class="figure-links" aria-label="About this figure" role="group">{written}</div>'
             figure += nodes.raw("", html, format="html")

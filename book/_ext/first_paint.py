@@ -23,11 +23,15 @@ BUNDLE = "_static/site.css"
 MATHJAX = "_static/mathjax"
 OF = re.compile(r' data-of="([^"]*)"')
 PRELOAD = re.compile(r'\s*<link rel="preload" as="script"[^>]*>')
-SCRIPT = re.compile(r'<script(?![^>]*\bdefer\b)(?=[^>]* src=)')
+SCRIPT = re.compile(r"<script(?![^>]*\bdefer\b)(?=[^>]* src=)")
 OPTIONS = re.compile(r'<script src="[^"]*documentation_options\.js[^"]*"></script>')
-SEARCH = re.compile(r'\s*<script [^>]*src="[^"]*(?:searchtools|language_data|searchindex)\.js"></script>')
+SEARCH = re.compile(
+    r'\s*<script [^>]*src="[^"]*(?:searchtools|language_data|searchindex)\.js"></script>'
+)
 THEME = 'dataset.theme = localStorage.getItem("theme") || "auto";'
-KNOWN_THEME = THEME.replace('"auto"', '(matchMedia("(prefers-color-scheme: dark)").matches ? "dark" : "light")')
+KNOWN_THEME = THEME.replace(
+    '"auto"', '(matchMedia("(prefers-color-scheme: dark)").matches ? "dark" : "light")'
+)
 
 # notices of licences, /*! ... */, stay
 COMMENT = re.compile(r'("(?:[^"\\]|\\.)*"|\'(?:[^\'\\]|\\.)*\'|/\*!.*?\*/)|/\*.*?\*/', re.DOTALL)
@@ -36,16 +40,22 @@ ADDRESS = re.compile(r'url\(\s*["\']?(?!data:|#)([^"\')]+)["\']?\s*\)')
 
 ICON_DATA = "scripts/fontawesome.js"
 THEME_STATIC = "theme/pydata_sphinx_theme/static"
-ICON_SCRIPT = re.compile(r'\s*(?:<!-- So that users can add custom icons -->)?\s*<script [^>]*fontawesome\.js[^>]*></script>')
+ICON_SCRIPT = re.compile(
+    r"\s*(?:<!-- So that users can add custom icons -->)?\s*<script [^>]*fontawesome\.js[^>]*></script>"
+)
 DRAWN = re.compile(
     r'"?(?P<name>[a-z0-9-]+)"?:\[(?P<width>\d+),(?P<height>\d+),\[[^\]]*\],"[0-9a-f]+","(?P<path>[^"]*)"\]'
 )
-ICON = re.compile(r'<(?P<tag>i|span)(?P<before>[^>]*) class="(?P<classes>[^"]*\bfa[srb]?\b[^"]*)"(?P<after>[^>]*)></(?P=tag)>')
+ICON = re.compile(
+    r'<(?P<tag>i|span)(?P<before>[^>]*) class="(?P<classes>[^"]*\bfa[srb]?\b[^"]*)"(?P<after>[^>]*)></(?P=tag)>'
+)
 NAME = re.compile(r"\bfa-(?!solid|regular|brands|lg\b)([a-z0-9-]+)")
 EXPLORER = re.compile(
     r'(?P<before><figure class="explorer" id="(?P<name>[\w-]+)">(?:(?!</figure>).)*?)'
-    r'<script type="application/json">(?P<data>[^<]*)</script>', re.DOTALL)
-PICTURE = re.compile(r'<img (?![^>]*\b(?:loading=|logo__image))')
+    r'<script type="application/json">(?P<data>[^<]*)</script>',
+    re.DOTALL,
+)
+PICTURE = re.compile(r"<img (?![^>]*\b(?:loading=|logo__image))")
 ICON_IN_SHEET = re.compile(r"var\(--icon-([a-z0-9-]+)\)")
 
 
@@ -64,7 +74,7 @@ def bundle(site: Path, names: list[str], icons: dict[str, str]) -> str:
     """One sheet of many, with the pictures of the icons that they name."""
     text = "\n".join(sheet(site / name, (site / BUNDLE).parent) for name in names)
     pictures = "".join(
-        f"--icon-{name}:url(\"data:image/svg+xml,{quote(icons[name], safe=' =:/')}\");"
+        f'--icon-{name}:url("data:image/svg+xml,{quote(icons[name], safe=" =:/")}");'
         for name in sorted(set(ICON_IN_SHEET.findall(text)))
     )
     return f":root{{{pictures}}}\n{text}\n"
@@ -97,7 +107,9 @@ def merged(lists: list[list[str]]) -> list[str]:
 def drawings(script: Path) -> dict[str, str]:
     """Icons of Font Awesome by name, as SVG; the solid ones, which come last."""
     return {
-        m["name"]: f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {m["width"]} {m["height"]}">'
+        m[
+            "name"
+        ]: f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {m["width"]} {m["height"]}">'
         f'<path fill="currentColor" d="{m["path"]}"/></svg>'
         for m in DRAWN.finditer(script.read_text(encoding="utf-8"))
     }
@@ -145,14 +157,25 @@ def finish(app, error):
         return
     site = Path(app.outdir)
     written = (p for p in site.rglob("*.html") if site / "_static" not in p.parents)
-    pages = {page: text for page in written if SHEET.search(text := page.read_text(encoding="utf-8"))}
+    pages = {
+        page: text for page in written if SHEET.search(text := page.read_text(encoding="utf-8"))
+    }
     # what the addresses in a page start from; the single page of a PDF is moved to the top
     folders = {page: site if app.builder.name == "singlehtml" else page.parent for page in pages}
     names = merged([sheets(text, folders[page], site) for page, text in pages.items()])
-    icons = drawings(Path(find_spec("pydata_sphinx_theme").origin).parent / THEME_STATIC / ICON_DATA)
+    icons = drawings(
+        Path(find_spec("pydata_sphinx_theme").origin).parent / THEME_STATIC / ICON_DATA
+    )
     (site / "_static" / ICON_DATA).unlink(missing_ok=True)  # 1.5 MB
-    known, of_formulas = typeset.typeset(set().union(*map(typeset.formulas, pages.values())), site / MATHJAX)
-    scripts = [s.read_text(encoding="utf-8") for s in site.rglob("*.js") if site / MATHJAX not in s.parents]
+    known, of_formulas = typeset.typeset(
+        set().union(*map(typeset.formulas, pages.values())), site / MATHJAX
+    )
+    ours = (
+        s
+        for s in (site / "_static").rglob("*.js")
+        if s.parent.name != "explorers" and site / MATHJAX not in s.parents
+    )
+    scripts = [script.read_text(encoding="utf-8") for script in ours]
     met = prune.names(pages.values(), scripts)
     css = (prune.prune(bundle(site, names, icons), met) + "\n" + of_formulas).encode()
     write_bytes(site / BUNDLE, css)

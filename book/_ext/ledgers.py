@@ -78,12 +78,15 @@ def chapter_words(slug: str) -> str:
     return f"chapter {int(slug[:2])}"
 
 
-def table(head: list[str], rows: list[list[str]]) -> str:
-    """A table of cells that are already markup; it scrolls sideways where it must."""
+def table(head: list[str], rows: list[list[str]], kind: str = "") -> str:
+    """A table of cells that are already markup; it scrolls sideways where it must.
+
+    kind: "stacks" for one whose four cells stand below each other on a phone.
+    """
     top = "".join(f"<th>{cell}</th>" for cell in head)
     body = "".join(f"<tr>{''.join(f'<td>{cell}</td>' for cell in row)}</tr>" for row in rows)
     return (
-        '<div class="pst-scrollable-table-container"><table class="table">'
+        f'<div class="pst-scrollable-table-container"><table class="table {kind}">'
         f"<thead><tr>{top}</tr></thead><tbody>{body}</tbody></table></div>"
     )
 
@@ -174,6 +177,47 @@ def ledger_claims(srcdir):
             spans = "".join(f"<span>{note}</span>" for note in notes)
             blocks += f'{markup}<div class="ledger-notes">{spans}</div>'
         yield f"Checks of {name}", blocks
+
+
+def stated(srcdir) -> dict[str, dict]:
+    """What the page of claims says of each: short, stands, refuted."""
+    page = Path(srcdir, "book", "claims.md").read_text(encoding="utf-8")
+    found = {}
+    for line in re.findall(r"^\| C\d \|.*\|$", page, re.M):
+        name, *cells = (cell.strip() for cell in line.strip("|").split("|"))
+        keys = ("short", "where", "stands") if len(cells) == 3 else ("refuted",)
+        found.setdefault(name, {}).update(zip(keys, map(_plain, cells), strict=True))
+    return found
+
+
+def _plain(text: str) -> str:
+    """Markup of a table's cell: math becomes italics, powers are raised."""
+    text = re.sub(r"\$([^$]+)\$", lambda m: f"<i>{re.sub(r'\^(\w)', r'<sup>\1</sup>', m[1])}</i>", esc(text))
+    return re.sub(r"\*([^*]+)\*", r"<em>\1</em>", text)
+
+
+def ledger_verdicts(srcdir):
+    """Each claim of the paper: the page's words, what was counted, what would refute it."""
+    found, tried, rows = checked_claims(srcdir), results("seeds"), []
+    for name, says in sorted(stated(srcdir).items()):
+        checks = [(chapter, cell, c) for chapter, cell, c in found if c["paper_claim"] == name]
+        new = [seeds_of(tried, chapter.slug, cell, c["statement"]) for chapter, cell, c in checks]
+        new = [seen for seen in new if seen]
+        held = sum(not seen["fails"] for seen in new)
+        numbers = sorted({chapter.slug for chapter, _, _ in checks})
+        links = ", ".join(f'<a href="{slug}.html">{int(slug[:2])}</a>' for slug in numbers)
+        good = "limits" not in says["stands"] if says["stands"].startswith("shown") else None
+        word = {True: "shown", False: "shown, with limits", None: "open"}[good]
+        notes = [
+            f"{len(checks)} checks",
+            f"in chapters {links}" if links else "in no chapter",
+            f"{held} of {len(new)} held for every new seed" if new else "no new seeds yet",
+        ]
+        spans = "".join(f"<span>{note}</span>" for note in notes)
+        yield f"{name}: {says['short']}", (
+            f'<div class="ledger"><p>{verdict(word, good or None)} {says["stands"][:1].upper()}{says["stands"][1:]}.</p>'
+            f'<p>Refuted by: {says["refuted"]}.</p><div class="ledger-notes">{spans}</div></div>'
+        )
 
 
 def ledger_choices(srcdir):
@@ -304,7 +348,7 @@ def ledger_mutants(srcdir):
             for m in mutants
         ]
         heads = ["mistake", "kind", "test that must notice", "verdict"]
-        yield f"tripartite.{module}", table(heads, rows)
+        yield f"tripartite.{module}", table(heads, rows, "stacks")
 
 
 LEDGERS = {name[7:]: make for name, make in globals().items() if name.startswith("ledger_")}
@@ -366,6 +410,7 @@ class Ledger(SphinxDirective):
             self.env.note_dependency(str(path))
         for stamp in Path(self.env.srcdir, "book", "_extra", "figures").glob("*/passport.json"):
             self.env.note_dependency(str(stamp))  # figure pages are written when a page is
+        self.env.note_dependency(str(Path(self.env.srcdir, "book", "claims.md")))
         made = []
         for heading, markup in LEDGERS[self.arguments[0]](self.env.srcdir):
             raw = nodes.raw("", markup, format="html")

@@ -6,7 +6,9 @@ says within parentheses is not asked about. Everything else stays as it is writt
 
 import re
 
-TOKEN = re.compile(r'"(?:[^"\\]|\\.)*"|\'(?:[^\'\\]|\\.)*\'|url\([^)"\']*\)|/\*.*?\*/|[{};]', re.DOTALL)
+TOKEN = re.compile(
+    r'"(?:[^"\\]|\\.)*"|\'(?:[^\'\\]|\\.)*\'|url\([^)"\']*\)|/\*.*?\*/|[{};]', re.DOTALL
+)
 NOTICES = re.compile(r"(?:/\*.*?\*/|\s)*", re.DOTALL)
 SELECTOR = re.compile(r"(?:[^,(]|\((?:[^()]|\((?:[^()]|\([^()]*\))*\))*\))+")
 WITHIN = re.compile(r"\([^()]*\)")
@@ -19,7 +21,9 @@ ASSEMBLED = {"bs-tooltip-auto"}  # of two words, by a script
 
 def names(pages, scripts) -> set[str]:
     """Classes and ids that pages have, or that scripts could give them."""
-    on_pages = {name for page in pages for value in ATTRIBUTE.findall(page) for name in value.split()}
+    on_pages = {
+        name for page in pages for value in ATTRIBUTE.findall(page) for name in value.split()
+    }
     return on_pages.union(ASSEMBLED, *map(WORD.findall, scripts))
 
 

@@ -18,7 +18,7 @@ KEPT = BUILD / "mathematics.json"  # formulas and their sheet, from one build to
 FONTS = "output/chtml/fonts/woff-v2"
 FORMULA = re.compile(
     r'(?P<open><(?:span|div)(?=[^>]* class="(?:amsmath )?math )[^>]*>)'
-    r'(?P<before>(?:(?!</div>|\\\[|\\\().)*?)'
+    r"(?P<before>(?:(?!</div>|\\\[|\\\().)*?)"
     r"(?P<tex>\\\(.*?\\\)|\\\[.*?\\\])",
     re.DOTALL,
 )
@@ -55,7 +55,11 @@ def typeset(wanted: set[str], mathjax: Path) -> tuple[dict[str, str], str]:
 
     Both are empty where there is no Chromium.
     """
-    kept = json.loads(KEPT.read_text(encoding="utf-8")) if KEPT.exists() else {"markup": {}, "sheet": ""}
+    kept = (
+        json.loads(KEPT.read_text(encoding="utf-8"))
+        if KEPT.exists()
+        else {"markup": {}, "sheet": ""}
+    )
     if wanted <= kept["markup"].keys():
         return kept["markup"], kept["sheet"]
     chromium = shutil.which("chromium") or shutil.which("google-chrome")
@@ -87,6 +91,4 @@ def _in_chromium(chromium: str, every: list[str], mathjax: Path) -> tuple[list[s
 
 def replace(page: str, markup: dict[str, str]) -> str:
     """A page with the formulas that are known."""
-    return FORMULA.sub(
-        lambda m: m["open"] + m["before"] + markup.get(m["tex"], m["tex"]), page
-    )
+    return FORMULA.sub(lambda m: m["open"] + m["before"] + markup.get(m["tex"], m["tex"]), page)

@@ -31,6 +31,7 @@
     made.querySelectorAll(".headerlink, .eqno, .figure-links, details, script, mjx-assistive-mml").forEach(e => e.remove());
     made.querySelectorAll("[id]").forEach(e => e.removeAttribute("id"));
     made.querySelectorAll("[tabindex]").forEach(e => e.removeAttribute("tabindex"));
+    made.querySelectorAll(".figure-open").forEach(link => link.replaceWith(...link.childNodes));
     made.removeAttribute("id");
     return made;
   }

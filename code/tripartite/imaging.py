@@ -1,0 +1,182 @@
+"""What a microscope shows of calcium: the indicator, the photons, and a test with known power.
+
+Concentrations in uM, times in s, fluorescence relative to that at rest. Time is the first axis of
+traces. Chen et al. 2013 (GCaMP6); Wilt et al. 2013 (shot noise); Rupprecht et al. 2021 (noise level).
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from functools import partial
+
+import numpy as np
+
+from .checks import check_positive, check_positive_int
+from .quantities import Quantities, quantity
+
+Array = np.ndarray
+
+_chen = partial(quantity, source="Chen et al. 2013")
+
+
+@dataclass(frozen=True)
+class Indicator(Quantities):
+    """A calcium indicator: a Hill curve, and a response with a rise and a decay."""
+
+    K_d: float = _chen("uM", "calcium at half of the highest brightness", 0, 100, above=True)
+    n: float = _chen("1", "Hill coefficient", 0, 10, above=True)
+    contrast: float = _chen("1", "brightness with all sites bound over that with none", 1, 1e4)
+    tau_rise: float = _chen("s", "time constant of the rise", 0, 100, above=True)
+    tau_decay: float = _chen("s", "time constant of the decay", 0, 100, above=True)
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if not self.tau_rise < self.tau_decay:
+            raise ValueError(f"tau_rise = {self.tau_rise:g} s: must be below tau_decay")
+
+
+INDICATORS: dict[str, Indicator] = {
+    # times: a peak at 45 (179) ms and half of it lost 142 (550) ms later, after one spike
+    "gcamp6f": Indicator(K_d=0.375, n=2.27, contrast=51.8, tau_rise=0.0175, tau_decay=0.1783),
+    "gcamp6s": Indicator(K_d=0.144, n=2.90, contrast=63.2, tau_rise=0.0706, tau_decay=0.6860),
+}
+"""Published indicators. Times include the calcium of a neuron, so the indicator is no slower."""
+
+
+def brightness(C: Array, p: Indicator) -> Array:
+    """Fluorescence in steady calcium C, uM, in units of that without calcium. Chen et al. 2013."""
+    bound = np.asarray(C, dtype=float) ** p.n
+    return 1 + (p.contrast - 1) * bound / (bound + p.K_d**p.n)
+
+
+def sensitivity(C: Array, p: Indicator) -> Array:
+    """d log brightness / dC, 1/uM: relative change of fluorescence for a small change of calcium."""
+    bound = np.asarray(C, dtype=float) ** p.n
+    free = p.K_d**p.n
+    slope = (p.contrast - 1) * p.n * bound * free / (C * (bound + free) ** 2)
+    return slope / brightness(C, p)
+
+
+def impulse_response(t: Array, p: Indicator) -> Array:
+    """Response at t >= 0, s, to a pulse at 0, 1/s; its integral is 1, and it is 0 before."""
+    t = np.asarray(t, dtype=float)
+    after = np.exp(-np.maximum(t, 0) / p.tau_decay) - np.exp(-np.maximum(t, 0) / p.tau_rise)
+    return np.where(t >= 0, after / (p.tau_decay - p.tau_rise), 0.0)
+
+
+def transfer(omega: Array, p: Indicator) -> Array:
+    """Response to a sinusoid of angular frequency omega, 1/s: the Fourier transform of the above."""
+    return 1 / ((1 + 1j * omega * p.tau_decay) * (1 + 1j * omega * p.tau_rise))
+
+
+def respond(x: Array, dt: float, p: Indicator) -> Array:
+    """What the indicator makes of x, (steps, ...), each entry held for dt s: at the ends of steps.
+
+    It starts in equilibrium with the first entry. Exact: a difference of two leaky integrators.
+    """
+    from scipy.signal import lfilter
+
+    check_positive(dt=dt)
+    x = np.asarray(x, dtype=float)
+    followed = []
+    for tau in (p.tau_decay, p.tau_rise):
+        keep = np.exp(-dt / tau)
+        followed.append(lfilter([1 - keep], [1, -keep], x, axis=0, zi=keep * x[:1])[0])
+    return (p.tau_decay * followed[0] - p.tau_rise * followed[1]) / (p.tau_decay - p.tau_rise)
+
+
+def frames(F: Array, n_steps: int) -> Array:
+    """Means over exposures of n_steps each, (steps // n_steps, ...); a rest is dropped."""
+    check_positive_int(n_steps=n_steps)
+    n = len(F) // n_steps
+    return F[: n * n_steps].reshape(n, n_steps, *F.shape[1:]).mean(axis=1)
+
+
+def photograph(F: Array, exposure: float, flux: float, read_noise: float, seed: int) -> Array:
+    """Fluorescence as a camera reports it: photons are counted, the reading adds noise.
+
+    F: relative to rest; exposure: s; flux: photons per s at rest; read_noise: rms, photons.
+    """
+    check_positive(exposure=exposure, flux=flux)
+    if not read_noise >= 0:
+        raise ValueError(f"read_noise = {read_noise!r}: must be at least 0 photons")
+    rng = np.random.default_rng(seed)
+    counts = rng.poisson(flux * exposure * F) + read_noise * rng.standard_normal(F.shape)
+    return counts / (flux * exposure)
+
+
+def camera_variance(exposure: float, flux: float, read_noise: float, F: Array = 1.0) -> Array:
+    """Variance of what `photograph` returns: photons are Poisson, so F / (flux exposure), and
+    that of the reading."""
+    return F / (flux * exposure) + (read_noise / (flux * exposure)) ** 2
+
+
+_HALF = np.sqrt(2) * 0.6744897501960817  # median |a - b| of two standard normal numbers
+
+
+def noise_level(trace: Array, rate: float) -> float:
+    """Median |difference of neighbouring frames| / sqrt(rate), 1/sqrt(Hz). Rupprecht et al. 2021."""
+    return float(np.median(np.abs(np.diff(trace, axis=0))) / np.sqrt(rate))
+
+
+def flux_of(level: float) -> float:
+    """Photons per s at rest that give this noise level, 1/sqrt(Hz), by shot noise alone."""
+    check_positive(level=level)
+    return float((_HALF / level) ** 2)
+
+
+def detect(traces: Array, nuisance: Array, candidates: Array, order: int) -> Array:
+    """Student's t of each candidate beside the nuisances, all trials together: (candidates,).
+
+    traces: (frames, trials); nuisance, candidates: (frames, trials, columns), or (frames, 1,
+    columns) where all trials share them. Noise is whitened by an autoregression of this order,
+    fitted by Yule and Walker to what nuisances leave; order = 0 takes frames for independent.
+    Raises ValueError where frames do not suffice.
+    """
+    y = np.asarray(traces, dtype=float)
+    X, Z = (np.broadcast_to(x, (*y.shape, np.shape(x)[-1])) for x in (nuisance, candidates))
+    df = y[order:].size - X.shape[-1] - 1
+    if order < 0 or len(y) <= 2 * order or df < 1:
+        raise ValueError(f"order = {order}: too high for {y.shape} frames and trials")
+    if order:
+        rest = y - X @ np.linalg.lstsq(_flat(X), y.ravel())[0]
+        r = np.array([np.sum(rest[k:] * rest[: len(rest) - k]) for k in range(order + 1)])
+        apart = np.abs(np.subtract.outer(range(order), range(order)))
+        a = np.linalg.solve(r[apart], r[1:])
+        y, X, Z = (_whiten(x, a) for x in (y, X, Z))
+    u, size, _ = np.linalg.svd(_flat(X), full_matrices=False)
+    u = u[:, size > 1e-10 * size[0]]
+    y, Z = y.ravel() - u @ (u.T @ y.ravel()), _flat(Z) - u @ (u.T @ _flat(Z))
+    correlation = (y @ Z) / (np.linalg.norm(y) * np.linalg.norm(Z, axis=0))
+    return correlation * np.sqrt(df / (1 - correlation**2))
+
+
+def randomised(t: Array) -> float:
+    """p of the first of the t's, two-sided, if all were as likely: those of what was shown and of
+    what chance might have shown instead. Holds whatever the noise. Fisher 1935."""
+    return float(np.mean(np.abs(t) >= np.abs(t[0])))
+
+
+def _flat(X: Array) -> Array:
+    return X.reshape(-1, X.shape[-1])
+
+
+def _whiten(x: Array, a: Array) -> Array:
+    order = len(a)
+    return x[order:] - sum(a[k] * x[order - 1 - k : len(x) - 1 - k] for k in range(order))
+
+
+def power(delta: Array, df: float, level: float = 0.05) -> Array:
+    """Chance that a two-sided t test at this level rejects, at non-centrality delta. Cohen 1988."""
+    from scipy.stats import nct, t
+
+    critical = t.ppf(1 - level / 2, df)
+    delta = np.abs(delta)
+    return nct.sf(critical, df, delta) + nct.cdf(-critical, df, delta)
+
+
+def needed(delta: Array, aim: float = 0.8, level: float = 0.05) -> Array:
+    """Repetitions for a power of `aim`, at non-centrality delta each: many frames, so a z test."""
+    from scipy.stats import norm
+
+    return ((norm.ppf(1 - level / 2) + norm.ppf(aim)) / np.asarray(delta)) ** 2
