@@ -1,0 +1,29 @@
+"""Curves of all layers in one file: tuning/MODEL-NEURONS.safetensors, float16.
+
+Run as `python data/make_tuned_model.py FOLDER MODEL NEURONS [whole]` after make_fitted.py or, with
+`whole`, make_fitted_whole.py.
+"""
+
+import sys
+from pathlib import Path
+
+import numpy as np
+from safetensors.numpy import load_file, save_file
+
+HERE = Path(__file__).parent
+
+
+def main():
+    folder, model, neurons, *whole = sys.argv[1:]
+    suffix = "-whole" if whole == ["whole"] else ""
+    name = f"fitted/{model}-{neurons}-{{}}{suffix}.safetensors"
+    layers = [load_file(Path(folder) / name.format(n)) for n in range(6 if model == "language" else 12)]
+    joined = {
+        key: np.ascontiguousarray(np.stack([x[key] for x in layers]).astype(np.float16))
+        for key in layers[0]
+    }
+    save_file(joined, HERE / f"tuning/{model}-{neurons}.safetensors")
+
+
+if __name__ == "__main__":
+    main()
