@@ -448,6 +448,17 @@ def test_a_reader_s_browser_typesets_what_the_build_did_not(browser, origin, sit
     np.testing.assert_allclose(sizes[0], sizes[1], atol=1)
 
 
+def test_where_no_chromium_runs_formulas_stay_as_they_are(site, tmp_path, monkeypatch):
+    typeset = extension("typeset")
+    monkeypatch.setattr(typeset, "KEPT", tmp_path / "kept.json")
+    monkeypatch.setattr(typeset.shutil, "which", lambda name: "/bin/false")
+    page = '<p><span data-symbol="Z" class="math notranslate nohighlight">\\(Z\\)</span></p>'
+    assert typeset.formulas(page) == {"\\(Z\\)"}
+    known, sheet = typeset.typeset({"\\(Z\\)"}, site / "_static/mathjax")
+    assert typeset.replace(page, known) == page and not sheet and not typeset.KEPT.exists()
+    assert typeset.replace(page, {"\\(Z\\)": "<b>Z</b>"}) == page.replace("\\(Z\\)", "<b>Z</b>")
+
+
 def test_without_scripts_mathematics_is_typeset(browser, origin):
     context = browser.new_context(java_script_enabled=False)
     tab = context.new_page()
