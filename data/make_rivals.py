@@ -1,7 +1,7 @@
 """Small Transformers trained with softmax attention and with its rivals: models/rivals-*.safetensors.
 
-    python data/make_rivals.py digits                # 15 minutes on one core
-    python data/make_rivals.py text dict-devil.deb   # an hour
+    python data/make_rivals.py digits                # ten minutes on one core
+    python data/make_rivals.py text dict-devil.deb   # half an hour
     python data/make_rivals.py pack                  # seconds
 
 Needs torch, scikit-learn, safetensors (pip install torch==2.13.0 scikit-learn==1.9.1 safetensors;

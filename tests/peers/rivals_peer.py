@@ -1,6 +1,6 @@
 """What two public implementations compute for the same tokens: PyTorch's attention, and Performers.
 
-    pip install torch==2.13.0 einops==0.8.2
+    pip install torch==2.13.0 einops==0.8.2    # Python 3.11
     pip install --no-deps performer-pytorch==1.1.4 local-attention axial-positional-embedding
     python tests/peers/rivals_peer.py
 
