@@ -97,6 +97,12 @@ def test_power_is_that_of_cohens_tables():
         assert imaging.power(d * np.sqrt(n / 2), 2 * n - 2) == pytest.approx(0.8, abs=0.01)
     assert imaging.power(0.0, 10, level=0.01) == pytest.approx(0.01)
     assert imaging.power(-2.0, 50) == imaging.power(2.0, 50)
+    # where few degrees of freedom leave a doubt at a large non-centrality: 4 million draws
+    rng = np.random.default_rng(0)
+    t = (rng.standard_normal(4_000_000) + 40) / np.sqrt(rng.chisquare(3, 4_000_000) / 3)
+    share = np.mean(np.abs(t) > stats.t.ppf(1 - 5e-6, 3))
+    assert imaging.power(40.0, 3, level=1e-5) == pytest.approx(share, abs=0.03)  # an approximation
+    assert imaging.power(60.0, 200) == 1
 
 
 def test_needed_repetitions_give_the_power_they_promise():

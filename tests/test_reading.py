@@ -382,7 +382,6 @@ def test_search_finds_words_of_the_chapters(browser, origin):
 
 # --- a quick first paint ----------------------------------------------------------------------------
 
-FIRST_PAINT = ("book/index", "book/08-calcium-to-normaliser", "book/claims", "search")
 BOXES = """() => [...document.querySelectorAll("body *")].map(e => {
   const {x, y, width, height} = e.getBoundingClientRect(), style = getComputedStyle(e);
   return [e.tagName, ...[x, y, width, height].map(v => Math.round(v)), style.color, style.backgroundColor, style.font];
@@ -399,8 +398,15 @@ def test_a_page_loads_one_sheet_and_waits_for_no_script(pages):
         assert ("searchindex.js" in loaded) == (path == "search.html"), path
 
 
-@pytest.mark.parametrize("theme", ["light", "dark"])
-@pytest.mark.parametrize("page", FIRST_PAINT)
+@pytest.mark.parametrize(
+    ("page", "theme"),
+    [
+        ("book/index", "dark"),
+        ("book/08-calcium-to-normaliser", "light"),
+        ("book/claims", "dark"),
+        ("search", "light"),
+    ],
+)
 def test_one_pruned_sheet_shows_what_all_sheets_show(browser, origin, site, pages, page, theme):
     """Every element at its place and in its colours, on a desk and on a phone."""
     sheet = pages[f"{page}.html"].select_one("link[rel=stylesheet]")
@@ -446,6 +452,17 @@ def test_a_reader_s_browser_typesets_what_the_build_did_not(browser, origin, sit
         tab.close()
     assert len(sizes[0]) == len(sizes[1]) > 30
     np.testing.assert_allclose(sizes[0], sizes[1], atol=1)
+
+
+def test_where_no_chromium_runs_formulas_stay_as_they_are(site, tmp_path, monkeypatch):
+    typeset = extension("typeset")
+    monkeypatch.setattr(typeset, "KEPT", tmp_path / "kept.json")
+    monkeypatch.setattr(typeset.shutil, "which", lambda name: "/bin/false")
+    page = '<p><span data-symbol="Z" class="math notranslate nohighlight">\\(Z\\)</span></p>'
+    assert typeset.formulas(page) == {"\\(Z\\)"}
+    known, sheet = typeset.typeset({"\\(Z\\)"}, site / "_static/mathjax")
+    assert typeset.replace(page, known) == page and not sheet and not typeset.KEPT.exists()
+    assert typeset.replace(page, {"\\(Z\\)": "<b>Z</b>"}) == page.replace("\\(Z\\)", "<b>Z</b>")
 
 
 def test_without_scripts_mathematics_is_typeset(browser, origin):

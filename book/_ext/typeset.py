@@ -5,6 +5,7 @@ Where no Chromium is installed, or a formula is new to a page, `mathematics.js` 
 browser: the pages look the same.
 """
 
+import hashlib
 import json
 import re
 import shutil
@@ -53,30 +54,28 @@ def formulas(page: str) -> set[str]:
 def typeset(wanted: set[str], mathjax: Path) -> tuple[dict[str, str], str]:
     """Formulas to markup, and their style sheet, its addresses as seen from the folder above mathjax.
 
-    Both are empty where there is no Chromium.
+    Both are empty where no Chromium runs.
     """
-    kept = (
-        json.loads(KEPT.read_text(encoding="utf-8"))
-        if KEPT.exists()
-        else {"markup": {}, "sheet": ""}
-    )
-    if wanted <= kept["markup"].keys():
-        return kept["markup"], kept["sheet"]
+    scripts = b"".join(path.read_bytes() for path in sorted(mathjax.rglob("*.js")))
+    made_by = hashlib.sha256(scripts + PAGE.encode()).hexdigest()
+    kept = json.loads(KEPT.read_text(encoding="utf-8")) if KEPT.exists() else {}
+    known = kept["markup"] if kept.get("made by") == made_by else {}
+    if not wanted <= known.keys():
+        every = sorted(wanted | known.keys())
+        if not (made := _in_chromium(every, mathjax)):
+            return {}, ""
+        markup, rules = made
+        sheet = "\n".join(rules).replace((mathjax / FONTS).as_uri(), f"mathjax/{FONTS}")
+        known = dict(zip(every, markup, strict=True))
+        kept = {"made by": made_by, "markup": known, "sheet": f"{sheet}\n{SCALE}\n"}
+        write_bytes(KEPT, json.dumps(kept).encode())
+    return known, kept.get("sheet", "")
+
+
+def _in_chromium(every: list[str], mathjax: Path) -> tuple[list[str], list[str]] | None:
+    from playwright.sync_api import Error, sync_playwright
+
     chromium = shutil.which("chromium") or shutil.which("google-chrome")
-    if chromium is None:
-        logger.info("no Chromium: mathematics is left to the readers' browsers")
-        return {}, ""
-    every = sorted(wanted | kept["markup"].keys())
-    markup, rules = _in_chromium(chromium, every, mathjax)
-    sheet = "\n".join(rules).replace((mathjax / FONTS).as_uri(), f"mathjax/{FONTS}")
-    found = {"markup": dict(zip(every, markup, strict=True)), "sheet": f"{sheet}\n{SCALE}\n"}
-    write_bytes(KEPT, json.dumps(found).encode())
-    return found["markup"], found["sheet"]
-
-
-def _in_chromium(chromium: str, every: list[str], mathjax: Path) -> tuple[list[str], list[str]]:
-    from playwright.sync_api import sync_playwright
-
     shell = mathjax / "typeset.html"
     write_bytes(shell, PAGE.encode())
     try:
@@ -85,6 +84,9 @@ def _in_chromium(chromium: str, every: list[str], mathjax: Path) -> tuple[list[s
             tab = browser.new_page()
             tab.goto(shell.resolve().as_uri())
             return tab.evaluate(TYPESET, every)
+    except Error as error:
+        logger.info(f"mathematics is left to the readers' browsers: {error}")
+        return None
     finally:
         shell.unlink()
 

@@ -21,8 +21,9 @@
     slider.value = step;
     now.textContent = sentences[step];
     slider.setAttribute("aria-valuetext", sentences[step].split(/[.:] /)[0]);
-    back.disabled = step === 0;
-    on.disabled = step === last;
+    // not disabled: a button that is would lose the keyboard
+    back.setAttribute("aria-disabled", step === 0);
+    on.setAttribute("aria-disabled", step === last);
     if (moving && !calm.matches) run(phases[step]);
   }
 
