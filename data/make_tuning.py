@@ -38,7 +38,9 @@ FIT_TOKENS = 4_000
 def population(folder, model, name, neurons, seed, layer):
     """Tuned curves of all heads of a layer, fitted to tokens of the fit split."""
     if name in FITTED:
-        return tuning.load(folder / f"fitted/{model}-{neurons}-{layer}{FITTED[name]}.safetensors")
+        of_seed = f"-s{seed}" if seed else ""
+        name = f"{model}-{neurons}-{layer}{FITTED[name]}{of_seed}"
+        return tuning.load(folder / f"fitted/{name}.safetensors")
     kind, draw = KINDS[name]
     raw = tuning_inputs.recorded(folder, model, layer, "fit")
     if kind == "cosine":
