@@ -34,7 +34,7 @@ HERE = Path(__file__).parent
 SIZES = [512, 1024, 2048, 4096, 8192, 16384]
 TOKEN_WAYS = ["token-exact", "token-network"]
 LARGE = (8192, 100_000)  # tokens and neurons of the largest network whose memory is measured
-PAUSE = 0.02  # s, in which the threads of the way before go to sleep
+PAUSE = 0.06  # s, in which the threads of the way before go to sleep
 PATIENCE = 60  # s, that all repetitions of disturbed runs may take
 QUIET = 0.1  # share of the machine that other programs may take during a run
 
