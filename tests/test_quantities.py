@@ -6,10 +6,11 @@ import pytest
 
 from tripartite.astrocyte import ASTROCYTES, GLIOTRANSMISSION
 from tripartite.dynamics import Times
+from tripartite.imaging import INDICATORS
 from tripartite.quantities import UNITS
 from tripartite.synapse import SYNAPSES
 
-SETS = [*SYNAPSES.values(), *ASTROCYTES.values(), *GLIOTRANSMISSION.values(), Times()]
+SETS = [*SYNAPSES.values(), *ASTROCYTES.values(), *GLIOTRANSMISSION.values(), Times(), *INDICATORS.values()]
 SYNAPSE = SYNAPSES["stimberg2019-ex3"]
 
 
