@@ -414,7 +414,8 @@ def test_one_pruned_sheet_shows_what_all_sheets_show(browser, origin, site, page
     whole = "".join(f'<link rel="stylesheet" href="{up}{name}">' for name in sheet["data-of"].split())
     own = (site / "_static/site.css").read_text(encoding="utf-8")
     icons = re.match(r":root\{--icon[^}]*\}", own)[0]
-    mathematics = own[own.index("mjx-container") :].replace("mathjax/", f"{up}_static/mathjax/")
+    mathematics = json.loads(extension("typeset").KEPT.read_text())["sheet"]
+    mathematics = mathematics.replace("mathjax/", f"{up}_static/mathjax/")
     whole += f"<style>{icons}{mathematics}</style>"
     text = (site / f"{page}.html").read_text(encoding="utf-8")
     changed = re.sub(r'<link rel="stylesheet"[^>]*>', lambda _: whole, text)

@@ -139,11 +139,9 @@ def move_data(site: Path, folder: Path, match: re.Match) -> str:
 # --- pages ------------------------------------------------------------------------------------------
 
 
-def hasten(text: str, link: str, icons: dict[str, str], options: str, searching: bool) -> str:
-    """A page that shows before its scripts have run, and with one sheet."""
+def hasten(text: str, icons: dict[str, str], options: str, searching: bool) -> str:
+    """A page that shows before its scripts have run."""
     text = text.replace('data-theme="auto"', 'data-theme="light"').replace(THEME, KNOWN_THEME)
-    first, *_ = SHEET.finditer(text)
-    text = text[: first.start()] + "\n  " + link + SHEET.sub("", text[first.start() :])
     text = OPTIONS.sub(lambda _: f"<script>{options}</script>", text)
     for unneeded in [ICON_SCRIPT, PRELOAD] + ([] if searching else [SEARCH]):
         text = unneeded.sub("", text)
@@ -152,44 +150,46 @@ def hasten(text: str, link: str, icons: dict[str, str], options: str, searching:
     return ICON.sub(partial(draw, icons), text)
 
 
+def linked(text: str, link: str) -> str:
+    """A page with one link to a sheet in the place of all."""
+    first = next(SHEET.finditer(text)).start()
+    return text[:first] + "\n  " + link + SHEET.sub("", text[first:])
+
+
 def finish(app, error):
     if error or app.builder.format != "html":
         return
     site = Path(app.outdir)
-    written = (p for p in site.rglob("*.html") if site / "_static" not in p.parents)
-    pages = {
-        page: text for page in written if SHEET.search(text := page.read_text(encoding="utf-8"))
-    }
+    static = site / "_static"
+    written = (p for p in site.rglob("*.html") if static not in p.parents)
+    pages = {p: text for p in written if SHEET.search(text := p.read_text(encoding="utf-8"))}
     # what the addresses in a page start from; the single page of a PDF is moved to the top
     folders = {page: site if app.builder.name == "singlehtml" else page.parent for page in pages}
-    names = merged([sheets(text, folders[page], site) for page, text in pages.items()])
-    icons = drawings(
-        Path(find_spec("pydata_sphinx_theme").origin).parent / THEME_STATIC / ICON_DATA
-    )
-    (site / "_static" / ICON_DATA).unlink(missing_ok=True)  # 1.5 MB
-    known, of_formulas = typeset.typeset(
-        set().union(*map(typeset.formulas, pages.values())), site / MATHJAX
-    )
-    ours = (
-        s
-        for s in (site / "_static").rglob("*.js")
-        if s.parent.name != "explorers" and site / MATHJAX not in s.parents
-    )
-    scripts = [script.read_text(encoding="utf-8") for script in ours]
-    met = prune.names(pages.values(), scripts)
-    css = (prune.prune(bundle(site, names, icons), met) + "\n" + of_formulas).encode()
-    write_bytes(site / BUNDLE, css)
-    digest = hashlib.sha256(css).hexdigest()[:8]
-    options = (site / "_static/documentation_options.js").read_text(encoding="utf-8")
+    theme = Path(find_spec("pydata_sphinx_theme").origin).parent / THEME_STATIC
+    icons = drawings(theme / ICON_DATA)
+    (static / ICON_DATA).unlink(missing_ok=True)  # 1.5 MB
+    options = (static / "documentation_options.js").read_text(encoding="utf-8")
+    wanted = set().union(*map(typeset.formulas, pages.values()))
+    markup, of_formulas = typeset.typeset(wanted, site / MATHJAX)
     for page, text in pages.items():
-        folder = folders[page]
-        address = relpath(site / BUNDLE, folder)
-        of = " ".join(sheets(text, folder, site))
-        link = f'<link rel="stylesheet" href="{address}?v={digest}" data-of="{of}">'
-        new = hasten(text, link, icons, options, page.name == "search.html")
-        new = typeset.replace(new, known)
-        new = EXPLORER.sub(partial(move_data, site, folder), new)
-        write_bytes(page, new.encode())
+        text = hasten(text, icons, options, page.name == "search.html")
+        text = typeset.replace(text, markup)
+        pages[page] = EXPLORER.sub(partial(move_data, site, folders[page]), text)
+    scripts = [
+        path.read_text(encoding="utf-8")
+        for path in static.rglob("*.js")
+        if path.parent.name != "explorers" and site / MATHJAX not in path.parents
+    ]
+    of_pages = {page: sheets(text, folders[page], site) for page, text in pages.items()}
+    css = bundle(site, merged(list(of_pages.values())), icons)
+    css = prune.prune(css, prune.names(pages.values(), scripts)) + "\n" + of_formulas
+    write_bytes(site / BUNDLE, css.encode())
+    digest = hashlib.sha256(css.encode()).hexdigest()[:8]
+    for page, text in pages.items():
+        address = f"{relpath(site / BUNDLE, folders[page])}?v={digest}"
+        of = " ".join(of_pages[page])
+        link = f'<link rel="stylesheet" href="{address}" data-of="{of}">'
+        write_bytes(page, linked(text, link).encode())
 
 
 def setup(app):
