@@ -330,7 +330,7 @@ MUTANTS = [
            "imaging::t_is_that_of_the_partial_correlation_where_noise_is_white"),
     Mutant("imaging", "dropped term", 17, "randomisation is one-sided", "np.mean(np.abs(t) >= np.abs(t[0]))", "np.mean(t >= t[0])",
            "imaging::randomisation_keeps_its_level_where_whitening_does_not"),
-    Mutant("imaging", "dropped term", 17, "power of a two-sided level counts one side", "critical = t.ppf(1 - level / 2, df)", "critical = t.ppf(1 - level, df)",
+    Mutant("imaging", "dropped term", 17, "power of a two-sided level counts one side", "t.ppf(1 - level / 2, df)", "t.ppf(1 - level, df)",
            "imaging::power_is_that_of_cohens_tables"),
     Mutant("imaging", "normalisation", 17, "repetitions for a power go with delta, not its square", "np.asarray(delta)) ** 2", "np.asarray(delta))",
            "imaging::needed_repetitions_give_the_power_they_promise"),
