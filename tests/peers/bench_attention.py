@@ -196,6 +196,7 @@ def main() -> None:
             "machine": machine(workers),
             "d": peer.D,
             "m": peer.M,
+            "span": peer.SPAN,
             "rounds": args.rounds,
             **times(workers, sizes, args.rounds),
         }
