@@ -261,7 +261,7 @@ def test_gains_settle_at_a_softmax_of_overlaps_and_recall_follows_the_equations(
     np.testing.assert_allclose(end.p, softmax(f / 2.0), atol=1e-7)
     assert end.p.max() < 0.99  # or any rule that lets one gain win would do
     early = np.concatenate(rivals.gated_recall(MODEL.memories[0], MODEL, 3000, 1e-3))
-    np.testing.assert_allclose(early, run.y[:, 0], atol=3e-3)  # Euler's error, of order dt
+    np.testing.assert_allclose(early, run.y[:, 0], atol=3e-3)  # of order dt
 
 
 def test_uniform_gains_are_the_classical_hopfield_network():
@@ -270,6 +270,8 @@ def test_uniform_gains_are_the_classical_hopfield_network():
     np.testing.assert_allclose(
         0.6 * rivals.gated_rates(state, MODEL).x, W @ np.tanh(1.3 * state.x) - state.x, rtol=1e-12
     )
+    hot = rivals.gated_recall(state.x, MODEL._replace(temperature=1e6), 50, 0.1)
+    np.testing.assert_allclose(hot.p, 1 / 7, rtol=1e-4)  # scores of up to 5.5 over 1e6
 
 
 def test_replicator_kernel_is_the_settled_gain_of_saturated_neurons():

@@ -295,17 +295,20 @@ def _log_cosh(x: Array) -> Array:
 
 
 def gated_recall(cues: Array, model: Replicator, steps: int, dt: float) -> Gated:
-    """State after Euler steps, gains uniform at the start; cues (..., N).
+    """State after steps of dt, gains uniform at the start; cues (..., N).
 
-    The gains take the step in log p and are normalised again, so that they stay positive.
+    Neurons take Euler steps. Up to a shift that the sum of 1 fixes, tau_p d(log p)/dt = f - T log p:
+    the gains take exact steps with f held, which are stable at any temperature.
     """
     check_positive_int(steps=steps)
     check_positive(dt=dt, temperature=model.temperature)
     k = len(model.memories)
     state = Gated(np.asarray(cues, dtype=float), np.full((*cues.shape[:-1], k), 1.0 / k))
+    keep = math.exp(-model.temperature * dt / model.tau_p)
     for _ in range(steps):
         speed = gated_rates(state, model)
-        log_p = np.log(state.p) + dt * speed.p / state.p
+        settled = overlap_score(state.x, model) / model.temperature
+        log_p = keep * np.log(state.p) + (1 - keep) * settled
         p = np.maximum(np.exp(log_p - log_sum_exp(log_p)), 1e-300)
         state = Gated(state.x + dt * speed.x, p)
     return state
