@@ -37,6 +37,7 @@ LARGE = (8192, 100_000)  # tokens and neurons of the largest network whose memor
 PAUSE = 0.06  # s, in which the threads of the way before go to sleep
 PATIENCE = 60  # s, that all repetitions of disturbed runs may take
 QUIET = 0.1  # share of the machine that other programs may take during a run
+BUSY = 0.2  # and all runs together, or their record is not kept
 
 
 class Worker:
@@ -206,7 +207,9 @@ def main() -> None:
     if args.only != "time" and Path("/proc/self/clear_refs").exists():
         result["memory"] = memory(pythons, sizes)
         show_memory(result["memory"])
-    if whole:
+    if result.get("disturbed", 0.0) > BUSY:
+        print("not kept: ratios from a machine as busy as this mislead")
+    elif whole:
         print(f"kept in {report('cost', result).relative_to(ROOT)}")
 
 
