@@ -189,7 +189,10 @@ def stated(srcdir) -> dict[str, dict]:
 
 def _plain(text: str) -> str:
     """Markup of a table's cell: math becomes italics, powers are raised."""
-    text = re.sub(r"\$([^$]+)\$", lambda m: f"<i>{re.sub(r'\^(\w)', r'<sup>\1</sup>', m[1])}</i>", esc(text))
+    def italic(match):
+        return "<i>" + re.sub(r"\^(\w)", r"<sup>\1</sup>", match[1]) + "</i>"
+
+    text = re.sub(r"\$([^$]+)\$", italic, esc(text))
     return re.sub(r"\*([^*]+)\*", r"<em>\1</em>", text)
 
 
