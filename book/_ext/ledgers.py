@@ -183,7 +183,7 @@ def stated(srcdir) -> dict[str, dict]:
     for line in re.findall(r"^\| C\d \|.*\|$", page, re.M):
         name, *cells = (cell.strip() for cell in line.strip("|").split("|"))
         keys = ("short", "where", "stands") if len(cells) == 3 else ("refuted",)
-        found.setdefault(name, {}).update(zip(keys, map(_plain, cells), strict=True))
+        found.setdefault(name, {}).update(zip(keys, cells, strict=True))
     return found
 
 
@@ -214,9 +214,10 @@ def ledger_verdicts(srcdir):
             f"{held} of {len(new)} held for every new seed" if new else "no new seeds yet",
         ]
         spans = "".join(f"<span>{note}</span>" for note in notes)
+        why = re.sub(r"^shown(, with limits)?:? *", "", says["stands"])
         yield f"{name}: {says['short']}", (
-            f'<div class="ledger"><p>{verdict(word, good or None)} {says["stands"][:1].upper()}{says["stands"][1:]}.</p>'
-            f'<p>Refuted by: {says["refuted"]}.</p><div class="ledger-notes">{spans}</div></div>'
+            f'<div class="ledger"><p>{verdict(word, good or None)}: {_plain(why)}.</p>'
+            f'<p>Refuted by: {_plain(says["refuted"])}.</p><div class="ledger-notes">{spans}</div></div>'
         )
 
 
