@@ -113,13 +113,19 @@ def main():
     def record(circuits, kind, seed, attentions, intact):
         cosines, ranks = measure(attentions, intact)
         rows.append([circuits, kind, seed, *(f"{x:.6f}" for x in (*cosines, *ranks))])
-        print(circuits, kind, seed, np.round(cosines, 3), round(float(np.mean(ranks)), 3), flush=True)
+        print(
+            circuits, kind, seed, np.round(cosines, 3), round(float(np.mean(ranks)), 3), flush=True
+        )
 
     exact = [attention.softmax_attention] * model.n_layers
     intact = [embed(i, exact) for i in whole]
-    kinds = "intact, silent, slow, presynaptic frozen, Hebbian frozen, both frozen, numb, deaf, blind"
+    kinds = (
+        "intact, silent, slow, presynaptic frozen, Hebbian frozen, both frozen, numb, deaf, blind"
+    )
     for kind in kinds.split(", "):
-        attentions = [limit(kind, (k, v), level) for k, v, level in zip(k_old, v_old, levels, strict=True)]
+        attentions = [
+            limit(kind, (k, v), level) for k, v, level in zip(k_old, v_old, levels, strict=True)
+        ]
         record("limit", kind, 0, attentions, intact)
     for seed in SEEDS:
         phis = list(populations(model, seed))

@@ -58,7 +58,9 @@ def test_response_is_that_of_two_leaky_integrators_in_series(p):
 @pytest.mark.parametrize("omega", [0.0, 1.0, 20.0])
 def test_transfer_is_the_fourier_integral_of_the_response(p, omega):
     parts = [
-        integrate.quad(lambda t, f=f: imaging.impulse_response(t, p) * f(omega * t), 0, 30, limit=999)[0]
+        integrate.quad(
+            lambda t, f=f: imaging.impulse_response(t, p) * f(omega * t), 0, 30, limit=999
+        )[0]
         for f in (np.cos, np.sin)
     ]
     assert imaging.transfer(omega, p) == pytest.approx(parts[0] - 1j * parts[1], abs=1e-7)
@@ -102,7 +104,7 @@ def test_power_is_that_of_cohens_tables():
     t = (rng.standard_normal(4_000_000) + 40) / np.sqrt(rng.chisquare(3, 4_000_000) / 3)
     share = np.mean(np.abs(t) > stats.t.ppf(1 - 5e-6, 3))
     assert imaging.power(40.0, 3, level=1e-5) == pytest.approx(share, abs=0.03)  # an approximation
-    assert imaging.power(60.0, 200) == 1
+    assert np.all(imaging.power(np.linspace(10, 100, 50), 2_500) > 1 - 1e-9)  # and never NaN
 
 
 def test_needed_repetitions_give_the_power_they_promise():
@@ -117,7 +119,9 @@ def test_t_is_that_of_the_partial_correlation_where_noise_is_white():
     X[..., 0] = 1
     found = imaging.detect(y, X[..., :2], X[..., 2:], 0)
     a = X[..., :2].reshape(-1, 2)
-    y, *b = (x - a @ np.linalg.lstsq(a, x)[0] for x in (y.ravel(), X[..., 2].ravel(), X[..., 3].ravel()))
+    y, *b = (
+        x - a @ np.linalg.lstsq(a, x)[0] for x in (y.ravel(), X[..., 2].ravel(), X[..., 3].ravel())
+    )
     r = np.array([stats.pearsonr(y, x).statistic for x in b])
     np.testing.assert_allclose(found, r * np.sqrt(117 / (1 - r**2)), rtol=1e-10)
 
@@ -132,7 +136,10 @@ def test_whitening_restores_the_level_that_correlated_noise_destroys():
     slow, regressor = correlated(rng, n, size), correlated(rng, n, size)
     one = np.ones((n, 1, 1))
     t = np.array(
-        [[imaging.detect(y[:, None], one, x[:, None, None], k)[0] for k in (0, 1)] for y, x in zip(slow.T, regressor.T)]
+        [
+            [imaging.detect(y[:, None], one, x[:, None, None], k)[0] for k in (0, 1)]
+            for y, x in zip(slow.T, regressor.T)
+        ]
     )
     raw, white = np.mean(np.abs(t) > 1.97, axis=0)
     assert raw > 0.3
@@ -184,7 +191,10 @@ def test_randomisation_keeps_its_level_where_whitening_does_not():
         (lambda: imaging.flux_of(0.0), "level = 0"),
         (lambda: imaging.respond(np.ones(3), 0.0, INDICATORS["gcamp6f"]), "dt = 0"),
         (lambda: imaging.frames(np.ones(3), 0), "n_steps = 0"),
-        (lambda: imaging.detect(np.ones((5, 1)), np.ones((5, 1, 1)), np.ones((5, 1, 1)), 3), "order = 3"),
+        (
+            lambda: imaging.detect(np.ones((5, 1)), np.ones((5, 1, 1)), np.ones((5, 1, 1)), 3),
+            "order = 3",
+        ),
     ],
 )
 def test_bad_input_is_named(call, words):

@@ -171,11 +171,10 @@ def power(delta: Array, df: float, level: float = 0.05) -> Array:
     from scipy.stats import nct, norm, t
 
     critical, delta = t.ppf(1 - level / 2, df), np.abs(delta)
-    small = np.minimum(delta, 30)  # SciPy's series fails soon after that
-    exact = nct.sf(critical, df, small) + nct.cdf(-critical, df, small)
-    # Abramowitz and Stegun 26.7.10
+    exact = nct.sf(critical, df, delta) + nct.cdf(-critical, df, delta)
+    # where SciPy's series fails, at a large delta or df: Abramowitz and Stegun 26.7.10
     far = (delta - critical * (1 - 1 / (4 * df))) / np.sqrt(1 + critical**2 / (2 * df))
-    return np.where(delta > 30, norm.cdf(far), exact)[()]
+    return np.where(np.isnan(exact), norm.cdf(far), exact)[()]
 
 
 def needed(delta: Array, aim: float = 0.8, level: float = 0.05) -> Array:
