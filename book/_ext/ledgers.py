@@ -67,6 +67,9 @@ def seeds_of(claims: dict, slug: str, cell: str, statement: str) -> dict | None:
 
 
 def number(value: float) -> str:
+    value = float(value)  # NaN is stored as a word
+    if math.isnan(value):
+        return "undefined"
     return "zero up to rounding" if abs(value) < ROUNDING else f"{value:.3g}"
 
 
