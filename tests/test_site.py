@@ -38,7 +38,9 @@ def toc_pages(node):
 PAGES = toc_pages(yaml.safe_load((ROOT / "_toc.yml").read_text(encoding="utf-8")))
 FIGURES = {name: chapter for chapter in chapters() for name in chapter.figures()}
 # in the browser a few: one with mathematics, one with a colour map, one with many parameters
-FIGURE_PAGES = [f"figures/{name}/index" for name in ("normaliser-language", "head-atlas", "terminal-burst")]
+FIGURE_PAGES = [
+    f"figures/{name}/index" for name in ("normaliser-language", "head-atlas", "terminal-burst")
+]
 
 
 # --- what the tests look at -----------------------------------------------------------------------
@@ -407,6 +409,30 @@ def test_ledgers_list_every_figure_and_every_claim(site, documents):
     checks = {a["href"] for a in ledger.select(".ledger-notes a")}
     claims = [f"{c.slug}.html#cell-{cell}" for c in chapters() for cell in recorded(c.read())]
     assert len(claims) > 60 and checks.issuperset(claims)
+
+
+def test_verdicts_are_those_of_the_page_of_claims(site, documents):
+    page = {
+        row.td.get_text(): row
+        for row in documents[site / "book" / "claims.html"].select("table")[0].select("tbody tr")
+    }
+    verdicts = [
+        box
+        for box in documents[site / "book" / "17-predictions.html"].select(".ledger")
+        if box.select(".verdict")
+    ]
+    assert len(verdicts) == len(page) == 9
+    for (name, row), box in zip(page.items(), verdicts, strict=True):
+        stands, words = row.select("td")[-1].get_text(), box.get_text()
+        assert stands.startswith("shown") and stands.endswith(
+            words.split("Refuted by")[0].split(": ", 1)[1].strip(". ")[-30:]
+        )
+        number = sum(
+            c["paper_claim"] == name
+            for chapter in chapters()
+            for c in recorded(chapter.read()).values()
+        )
+        assert f"{number} checks" in words and "Refuted by:" in words
 
 
 def test_circuit_is_as_its_script_draws_it():
