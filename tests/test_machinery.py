@@ -113,7 +113,7 @@ def test_a_warning_or_an_unchecked_claim_fails_every_build_until_it_is_mended(ac
     for name in ("_ext", "_static", "_extra", "references.bib"):
         copy = shutil.copytree if (ROOT / "book" / name).is_dir() else shutil.copy
         copy(ROOT / "book" / name, accepted.root / "book" / name)
-    for name in ("_config.yml", "CITATION.cff"):
+    for name in ("_config.yml", "CITATION.cff", "pyproject.toml"):
         shutil.copy(ROOT / name, accepted.root)
     (accepted.root / "_toc.yml").write_text(
         "format: jb-book\nroot: book/index\nchapters:\n- file: book/01-tiny\n"
