@@ -9,7 +9,6 @@ near the curves come to results/tuning-bounds.csv. With a number, begins not at 
 the curves found with that FEWER neurons, each of which is split into several.
 """
 
-import csv
 import math
 import sys
 from dataclasses import fields
@@ -20,7 +19,7 @@ import torch
 from safetensors.numpy import save_file
 from torch.nn.functional import smooth_l1_loss
 from tripartite import tuning
-from tuning_inputs import recorded
+from tuning_inputs import BOUNDS, appended, recorded
 
 WEIGHT, BATCH, SHARPNESS = 0.02, 4, 2.0
 RATE = {"language": 0.05, "vision": 0.02}  # chosen on the validation split, as is where to stop
@@ -181,8 +180,7 @@ def main():
     p = kept
     say("fitted", *check())
     if known:
-        with (Path(__file__).parent / "results/tuning-bounds.csv").open("a", newline="") as file:
-            writer = csv.writer(file, lineterminator="\n")
+        with appended("tuning-bounds", BOUNDS) as writer:
             for head, error in enumerate(check()[0].tolist()):
                 writer.writerow([model, "exponential", neurons, 8, layer, head, f"{error:.4g}"])
         return

@@ -13,7 +13,6 @@ import numpy as np
 import tuning_inputs
 from tripartite import attention, features, network, tuning
 
-HERE = Path(__file__).parent
 HEADER = ["kind", "neurons", "seed", "layer", "head", "normaliser", "output"]
 KINDS = {  # name -> kind of fit, draw of directions
     "positive": ("positive", "independent"),
@@ -93,15 +92,11 @@ def main():
     folder = Path(folder)
     encoder = tuning_inputs.load(model)
     windows = [encoder.heads(x) for x in tuning_inputs.tests(folder, model, encoder)[:count]]
-    path = HERE / f"results/tuning-{model}.csv"
-    done = set()
+    path, done = tuning_inputs.RESULTS / f"tuning-{model}.csv", set()
     if path.exists():
         with path.open() as file:
             done = {(row[0], row[1], row[2]) for row in csv.reader(file)}
-    with path.open("a", newline="") as file:
-        writer = csv.writer(file, lineterminator="\n")
-        if not done:
-            writer.writerow(HEADER)
+    with tuning_inputs.appended(path.stem, HEADER) as writer:
         for seed in range(int(seeds)):
             for name in names or [*KINDS, *FITTED]:
                 if (name, str(neurons), str(seed)) in done:
@@ -113,7 +108,6 @@ def main():
                     for head, pair in enumerate(zip(*errors(phi, of_layer), strict=True)):
                         rows.append([name, neurons, seed, layer, head, *(f"{x:.4g}" for x in pair)])
                 writer.writerows(rows)
-                file.flush()
                 median = np.median(np.array([row[5:] for row in rows], dtype=float), axis=0)
                 print(name, neurons, seed, median, flush=True)
 

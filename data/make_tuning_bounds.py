@@ -10,7 +10,6 @@ they show what m curves could do, not what can be found from other inputs. Every
 come on windows that they were fitted to, every head.
 """
 
-import csv
 import sys
 from pathlib import Path
 
@@ -20,8 +19,6 @@ from scipy.linalg import eigh
 from make_tuning import errors, population
 from tripartite import attention
 
-HERE = Path(__file__).parent
-HEADER = ["model", "curves", "neurons", "windows", "layer", "head", "output"]
 RANKS, POOLS, ROUNDS = (64, 256), (1, 2, 4, 7), 200
 
 
@@ -67,12 +64,7 @@ def own(folder, model, layers):
 def main():
     folder, model = Path(sys.argv[1]), sys.argv[2]
     encoder = tuning_inputs.load(model)
-    path = HERE / "results/tuning-bounds.csv"
-    new = not path.exists()
-    with path.open("a", newline="") as file:
-        writer = csv.writer(file, lineterminator="\n")
-        if new:
-            writer.writerow(HEADER)
+    with tuning_inputs.appended("tuning-bounds", tuning_inputs.BOUNDS) as writer:
         if sys.argv[3:] == ["own"]:
             writer.writerows(own(folder, model, encoder.n_layers))
             return
@@ -94,7 +86,6 @@ def main():
                         found = read(cut(weights, rank), v[:pool])
                         error = np.linalg.norm(found - exact) / np.linalg.norm(exact)
                         writer.writerow([model, name, rank, pool, layer, head, f"{error:.4g}"])
-                        file.flush()
             print(model, layer, head, flush=True)
 
 

@@ -22,7 +22,7 @@ from tripartite import pretrained
 
 HERE = Path(__file__).parent
 PACKAGES = (
-    "anarchism", "debian-handbook", "fortunes", "dict-devil", "debian-reference-en", "miscfiles",
+    "anarchism", "debian-handbook", "fortunes", "dict-devil", "miscfiles",
     "display-dhammapada", "developers-reference", "lomiri-wallpapers-16.04",
     "lomiri-wallpapers-20.04", "ukui-wallpapers", "mate-backgrounds",
     "plasma-workspace-wallpapers", "gcompris-qt-data", "opencv-doc", "dict-jargon", "dict-foldoc",
@@ -30,7 +30,7 @@ PACKAGES = (
     "gnome-user-docs", "python3.11-doc",
 )  # fmt: skip
 HELD_OUT = ("science", "literature", "food", "tao", "education", "wisdom")  # of the fortunes
-LONG, SHORT, SIDE = 256, 128, 224  # tokens, tokens, pixels
+LONG, SIDE = 256, 224  # tokens, pixels
 
 
 def download(folder: Path) -> None:
@@ -119,9 +119,6 @@ def texts(folder: Path) -> dict[str, np.ndarray]:
                 windows(cut(LONG), help_pages, 40, LONG),
                 windows(cut(LONG), words, 200, LONG),
             ]
-        ),
-        "fit_short": np.concatenate(
-            [windows(cut(SHORT), faq[::2], 60, SHORT), windows(cut(SHORT), rest, 60, SHORT)]
         ),
         "validation_long": np.concatenate(
             [windows(cut(LONG), held, 6, LONG), windows(cut(LONG), manual, 2, LONG)]

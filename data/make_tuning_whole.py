@@ -5,22 +5,16 @@ appends its rows. cosine: of the embedding of a test text, or of a test picture'
 that of the exact model; error: relative L2 distance of the last hidden state.
 """
 
-import csv
 import sys
 from pathlib import Path
 
 import numpy as np
 import tuning_inputs
 from make_tuning import population
+from make_whole import uniform
 from tripartite import network
 
-HERE = Path(__file__).parent
 HEADER = ["model", "kind", "neurons", "seed", "window", "cosine", "error"]
-
-
-def uniform(queries, keys, values):
-    """Every token attends to all alike."""
-    return np.broadcast_to(values.mean(axis=-2, keepdims=True), values.shape)
 
 
 def circuit(phi):
@@ -45,12 +39,7 @@ def main():
             for layer in range(encoder.n_layers)
         ]
     )
-    path = HERE / "results/tuning-whole.csv"
-    new = not path.exists()
-    with path.open("a", newline="") as file:
-        writer = csv.writer(file, lineterminator="\n")
-        if new:
-            writer.writerow(HEADER)
+    with tuning_inputs.appended("tuning-whole", HEADER) as writer:
         for window, x in enumerate(tuning_inputs.tests(folder, model, encoder)):
             exact, states = encoder.hidden_states(x), encoder.hidden_states(x, heads)
             cosine = embedding(model, encoder, exact) @ embedding(model, encoder, states)
