@@ -8,6 +8,8 @@ import os
 import re
 import subprocess
 import sys
+from importlib.util import find_spec
+from pathlib import Path
 from posixpath import dirname, join, normpath
 from types import SimpleNamespace
 from xml.etree import ElementTree
@@ -18,7 +20,9 @@ import pytest
 from companion import pdf
 from companion.chapters import chapters
 from companion.paths import DATA, ROOT
-from test_site import documents, origin  # noqa: F401
+from fontTools.pens.recordingPen import RecordingPen
+from fontTools.ttLib import TTFont
+from test_site import SETTLE, documents, origin  # noqa: F401
 from tripartite import attention, features, network, pretrained
 
 
@@ -314,14 +318,24 @@ def test_a_link_to_code_opens_it(browser, origin):
     tab.close()
 
 
+# each is read in its turn: it is made to fit when it comes near
+FITTED = """async () => {
+  const found = [];
+  for (const e of document.querySelectorAll(".bd-article div.math")) {
+    e.scrollIntoView();
+    await new Promise(done => setTimeout(done, 60));
+    found.push([e.style.fontSize, e.scrollWidth - e.clientWidth]);
+  }
+  return found;
+}"""
+
+
 def test_equations_fit_a_phone_or_scroll_in_their_box(browser, origin):
     tab = browser.new_page(viewport={"width": 360, "height": 800})
     tab.goto(f"{origin}/book/08-calcium-to-normaliser.html")
     tab.evaluate("MathJax.startup.promise")
-    tab.wait_for_timeout(300)
-    sizes = tab.evaluate(
-        "[...document.querySelectorAll('.bd-article div.math')].map(e => [e.style.fontSize, e.scrollWidth - e.clientWidth])"
-    )
+    tab.wait_for_load_state("load")
+    sizes = tab.evaluate(FITTED)
     assert any(size for size, _ in sizes), "none had to shrink: the test shows nothing"
     assert all(parse >= 70 for size, _ in sizes if size for parse in [float(size.rstrip("%"))])
     assert all(beyond <= 1 for size, beyond in sizes if size != "70%")
@@ -382,6 +396,9 @@ def test_search_finds_words_of_the_chapters(browser, origin):
 
 # --- a quick first paint ----------------------------------------------------------------------------
 
+ICON_FONTS = Path(find_spec("pydata_sphinx_theme").origin).parent.joinpath(
+    "theme/pydata_sphinx_theme/static/vendor/fontawesome/webfonts"
+)
 BOXES = """() => [...document.querySelectorAll("body *")].map(e => {
   const {x, y, width, height} = e.getBoundingClientRect(), style = getComputedStyle(e);
   return [e.tagName, ...[x, y, width, height].map(v => Math.round(v)), style.color, style.backgroundColor, style.font];
@@ -425,13 +442,85 @@ def test_one_pruned_sheet_shows_what_all_sheets_show(browser, origin, site, page
         context = browser.new_context(color_scheme=theme, reduced_motion="reduce")
         tab = context.new_page()
         tab.route(f"**/{page}.html", lambda route: route.fulfill(body=body, content_type="text/html"))
+        tab.route("**/*.woff2", lambda route: route.fulfill(path=ICON_FONTS / route.request.url.split("/")[-1]))
         for size in ({"width": 1440, "height": 900}, {"width": 390, "height": 844}):
             tab.set_viewport_size(size)
             tab.goto(f"{origin}/{page}.html")
-            tab.evaluate("document.fonts.ready")
+            tab.evaluate(SETTLE)
             seen.append(tab.evaluate(BOXES))
         context.close()
     assert seen[0] == seen[2] and seen[1] == seen[3]
+
+
+def test_fonts_of_icons_draw_what_the_whole_fonts_draw(site):
+    sheet = (site / "_static/site.css").read_text(encoding="utf-8")
+    shown = {int(code, 16) for code in extension("glyphs").GLYPH.findall(sheet)}
+    drawn = set()
+    for path in (site / "_static/vendor/fontawesome/webfonts").iterdir():
+        assert path.suffix == ".woff" and path.stat().st_size < 10_000, path
+        assert path.name in sheet
+        outlines = []
+        for font in (TTFont(path), TTFont(ICON_FONTS / f"{path.stem}.ttf")):
+            glyphs, names = font.getGlyphSet(), font.getBestCmap() or {}
+            outlines.append({})
+            for point in shown & names.keys():
+                pen = RecordingPen()
+                glyphs[names[point]].draw(pen)
+                outlines[-1][point] = (pen.value, glyphs[names[point]].width)
+        assert outlines[0] == outlines[1]
+        drawn |= outlines[0].keys()
+    assert drawn == shown and len(shown) > 10
+
+
+# Who asks for the place or the size of something that is not laid out has it laid out.
+FORCED = """
+window.forced = [];
+const ask = (kind, name, how) => {
+  const was = Object.getOwnPropertyDescriptor(kind.prototype, name), asked = was[how];
+  Object.defineProperty(kind.prototype, name, {...was, [how](...rest) {
+    if (this.closest("article") && !this.checkVisibility({contentVisibilityAuto: true})) forced.push(name + " of " + this.className);
+    return asked.apply(this, rest);
+  }});
+};
+for (const name of ["clientWidth", "clientHeight", "scrollWidth", "scrollHeight"]) ask(Element, name, "get");
+for (const name of ["offsetWidth", "offsetHeight", "offsetTop", "innerText"]) ask(HTMLElement, name, "get");
+for (const name of ["getBoundingClientRect", "getClientRects"]) ask(Element, name, "value");
+"""
+SHOWN = """[...document.querySelectorAll(".bd-article > section > section")].map(
+  section => section.firstElementChild.checkVisibility({contentVisibilityAuto: true}))"""
+# code in the last section but one that has some, and whether the keyboard reaches what it hides
+CODE = """async () => {
+  const wide = [...document.querySelectorAll(".bd-article pre")].filter(e => e.checkVisibility()).at(-1);
+  wide.scrollIntoView();
+  await new Promise(done => setTimeout(done, 500));
+  return [wide.scrollWidth > wide.clientWidth, wide.tabIndex];
+}"""
+
+
+@pytest.mark.parametrize("page", ["04-language", "07-tripartite-synapse", "15-memory"])
+def test_a_phone_lays_out_a_chapter_as_it_is_read(browser, origin, page):
+    tab = browser.new_page(viewport={"width": 390, "height": 844})
+    tab.add_init_script(FORCED)
+    tab.goto(f"{origin}/book/{page}.html", wait_until="networkidle")
+    shown = tab.evaluate(SHOWN)
+    assert shown[0] and not any(shown[4:]), shown
+    # folded code has its own lock, and no one measures it either
+    assert not tab.evaluate("forced")
+    tab.locator(".bd-article > section > section").last.scroll_into_view_if_needed()
+    tab.wait_for_function("section => section.at(-1)".replace("section => section", SHOWN))
+    is_wide, stop = tab.evaluate(CODE)
+    assert stop == (0 if is_wide else -1)
+    tab.close()
+
+
+def test_a_link_into_a_chapter_leads_there_on_a_phone(browser, origin, pages):
+    page = "book/15-memory.html"
+    for anchor in [e["id"] for e in pages[page].select(".bd-article figure[id], .bd-article div.math[id]")]:
+        tab = browser.new_page(viewport={"width": 390, "height": 844})
+        tab.goto(f"{origin}/{page}#{anchor}", wait_until="networkidle")
+        top = tab.evaluate("id => document.getElementById(id).getBoundingClientRect().top", anchor)
+        assert 0 <= top < 422, (anchor, top)
+        tab.close()
 
 
 def test_a_reader_s_browser_typesets_what_the_build_did_not(browser, origin, site):

@@ -86,7 +86,9 @@ def contexts(browser):
 
 # --- pages in a browser ---------------------------------------------------------------------------
 
+# everything is laid out, also what a phone would leave until it comes near: nothing hides from the measures
 SETTLE = """async () => {
+  document.head.append(Object.assign(document.createElement("style"), {textContent: "* { content-visibility: visible !important }"}));
   if (window.MathJax?.startup) await MathJax.startup.promise;
   for (const image of document.images) image.loading = "eager";
   await Promise.all([...document.images].map(image => image.complete || new Promise(done => image.onload = image.onerror = done)));

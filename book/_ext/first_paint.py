@@ -3,7 +3,8 @@
 The themes load some fifteen style sheets and twenty scripts before a page shows. Here, once the pages
 are written, the sheets become one, without what no page needs; scripts wait until the page is read;
 the index of the search is left to the search page; icons and mathematics are drawn in the page instead
-of by scripts; and data of explorers are loaded when their figure comes near.
+of by scripts; and data of explorers are loaded, and widths of code and tables measured, when they come
+near: what is far below is not laid out before it is needed (`content-visibility` in page.css).
 """
 
 import hashlib
@@ -14,9 +15,11 @@ from os.path import relpath
 from pathlib import Path
 from urllib.parse import quote, urlsplit
 
+import glyphs
 import prune
 import typeset
 from companion.files import write_bytes
+from sphinx.util import logging
 
 SHEET = re.compile(r'\s*<link(?= )(?=[^>]* rel="stylesheet")[^>]* href="(?P<address>[^"]*)"[^>]*>')
 BUNDLE = "_static/site.css"
@@ -40,6 +43,15 @@ ADDRESS = re.compile(r'url\(\s*["\']?(?!data:|#)([^"\')]+)["\']?\s*\)')
 
 ICON_DATA = "scripts/fontawesome.js"
 THEME_STATIC = "theme/pydata_sphinx_theme/static"
+THEME_SCRIPT = "scripts/pydata-sphinx-theme.js"
+WEBFONTS = "vendor/fontawesome/webfonts"
+# The theme lets the keyboard reach what scrolls. It measures every block at once, which lays out the whole page.
+MEASURE = "e.tabIndex=e.scrollWidth>e.clientWidth||e.scrollHeight>e.clientHeight?0:-1"
+MEASURE_LATER = "companionNear.unobserve(e),companionNear.observe(e)"
+NEAR = (
+    "const companionNear=new IntersectionObserver(seen=>seen.filter(s=>s.isIntersecting)"
+    f'.map(s=>s.target).forEach(e=>{{{MEASURE}}}),{{rootMargin:"50%"}});\n'
+)
 ICON_SCRIPT = re.compile(
     r"\s*(?:<!-- So that users can add custom icons -->)?\s*<script [^>]*fontawesome\.js[^>]*></script>"
 )
@@ -57,6 +69,8 @@ EXPLORER = re.compile(
 )
 PICTURE = re.compile(r"<img (?![^>]*\b(?:loading=|logo__image))")
 ICON_IN_SHEET = re.compile(r"var\(--icon-([a-z0-9-]+)\)")
+
+logger = logging.getLogger(__name__)
 
 
 # --- style sheets -----------------------------------------------------------------------------------
@@ -123,6 +137,17 @@ def draw(icons: dict[str, str], match: re.Match) -> str:
     return icons[name].replace('<svg xmlns="http://www.w3.org/2000/svg"', head)
 
 
+# --- the theme's script -----------------------------------------------------------------------------
+
+
+def patient(script: str) -> str:
+    """The theme's script, measuring each block when it comes near."""
+    if script.count(MEASURE) != 1:
+        logger.warning("%s no longer measures blocks as it did: look at first_paint.py", THEME_SCRIPT)
+        return script
+    return NEAR + script.replace(MEASURE, MEASURE_LATER)
+
+
 # --- explorers --------------------------------------------------------------------------------------
 
 
@@ -168,6 +193,8 @@ def finish(app, error):
     theme = Path(find_spec("pydata_sphinx_theme").origin).parent / THEME_STATIC
     icons = drawings(theme / ICON_DATA)
     (static / ICON_DATA).unlink(missing_ok=True)  # 1.5 MB
+    script = (theme / THEME_SCRIPT).read_text(encoding="utf-8")
+    write_bytes(static / THEME_SCRIPT, patient(script).encode())
     options = (static / "documentation_options.js").read_text(encoding="utf-8")
     wanted = set().union(*map(typeset.formulas, pages.values()))
     markup, of_formulas = typeset.typeset(wanted, site / MATHJAX)
@@ -182,7 +209,8 @@ def finish(app, error):
     ]
     of_pages = {page: sheets(text, folders[page], site) for page, text in pages.items()}
     css = bundle(site, merged(list(of_pages.values())), icons)
-    css = prune.prune(css, prune.names(pages.values(), scripts)) + "\n" + of_formulas
+    css = prune.prune(css, prune.names(pages.values(), scripts))
+    css = glyphs.fewer(css, static, theme / WEBFONTS) + "\n" + of_formulas
     write_bytes(site / BUNDLE, css.encode())
     digest = hashlib.sha256(css.encode()).hexdigest()[:8]
     for page, text in pages.items():

@@ -128,10 +128,9 @@
   addEventListener("hashchange", unfold);
   unfold();
 
-  /* --- equations wider than the page: smaller first, and only then scrolled */
+  /* --- equations wider than the page: smaller first, and only then scrolled; each when it comes near */
   const LEAST = 0.7;
-  function fit() {
-    const boxes = [...article.querySelectorAll("div.math")];
+  function fit(boxes) {
     boxes.forEach(box => { box.style.fontSize = ""; });
     // all are measured before one is changed: the page is laid out once
     const sizes = boxes.map(box => {
@@ -141,7 +140,10 @@
     });
     boxes.forEach((box, k) => { if (sizes[k] < 1) box.style.fontSize = `${Math.max(LEAST, sizes[k]) * 100}%`; });
   }
-  addEventListener("load", () => window.MathJax?.startup?.promise.then(fit));
+  const near = new IntersectionObserver(
+    seen => fit(seen.filter(s => s.isIntersecting).map(s => s.target)), { rootMargin: "50%" });
+  const fitNear = () => article.querySelectorAll("div.math").forEach(box => { near.unobserve(box); near.observe(box); });
+  addEventListener("load", () => window.MathJax?.startup?.promise.then(fitNear));
   let width = innerWidth;
-  addEventListener("resize", () => { if (innerWidth !== width) { width = innerWidth; fit(); } });
+  addEventListener("resize", () => { if (innerWidth !== width) { width = innerWidth; fitNear(); } });
 })();
