@@ -256,7 +256,9 @@ class Shown:
 
     def __init__(self, tab, name):
         self.tab, self.box = tab, tab.locator(f"#{name}")
-        self.box.scroll_into_view_if_needed()  # its data are loaded when it is near
+        # its section is laid out, and its data are loaded, when they are near
+        tab.locator(".bd-article > section > section", has=self.box).scroll_into_view_if_needed()
+        self.box.scroll_into_view_if_needed()
         self.box.locator(".explorer-controls").locator("input, select").first.wait_for()
 
     def seen(self):
@@ -359,6 +361,14 @@ def test_it_fits_a_phone_and_takes_a_finger(opens, slug, name, soup):
     end = box["width"] - 8 if before == "0" else 8
     slider.tap(position={"x": end, "y": box["height"] / 2})
     assert slider.input_value() != before
+
+
+@every_explorer
+def test_an_address_with_a_state_leads_to_the_figure_on_a_phone(opens, slug, name, soup):
+    tab = opens(slug, f"#{name}?", viewport=PHONE, has_touch=True, is_mobile=True)
+    tab.locator(f"#{name} .explorer-controls").locator("input, select").first.wait_for()
+    tab.wait_for_timeout(300)  # the section, once near, finds its height
+    assert 0 <= tab.locator(f"#{name}").bounding_box()["y"] < PHONE["height"] / 2
 
 
 def test_its_inks_follow_the_theme_and_print_has_no_controls(opens):

@@ -45,12 +45,13 @@ ICON_DATA = "scripts/fontawesome.js"
 THEME_STATIC = "theme/pydata_sphinx_theme/static"
 THEME_SCRIPT = "scripts/pydata-sphinx-theme.js"
 WEBFONTS = "vendor/fontawesome/webfonts"
-# The theme lets the keyboard reach what scrolls. It measures every block at once, which lays out the whole page.
+# The theme lets the keyboard reach blocks that scroll. It measures all of them at once, which lays out what is
+# folded or far below; here each is measured when it is laid out, wherever it stands.
 MEASURE = "e.tabIndex=e.scrollWidth>e.clientWidth||e.scrollHeight>e.clientHeight?0:-1"
-MEASURE_LATER = "companionNear.unobserve(e),companionNear.observe(e)"
-NEAR = (
-    "const companionNear=new IntersectionObserver(seen=>seen.filter(s=>s.isIntersecting)"
-    f'.map(s=>s.target).forEach(e=>{{{MEASURE}}}),{{rootMargin:"50%"}});\n'
+MEASURE_LATER = "companionShown.unobserve(e),companionShown.observe(e)"
+WHEN_SHOWN = (
+    "const companionShown=new IntersectionObserver(seen=>seen.filter(s=>s.isIntersecting)"
+    f'.map(s=>s.target).forEach(e=>{{{MEASURE}}}),{{rootMargin:"999999px"}});\n'
 )
 ICON_SCRIPT = re.compile(
     r"\s*(?:<!-- So that users can add custom icons -->)?\s*<script [^>]*fontawesome\.js[^>]*></script>"
@@ -141,11 +142,11 @@ def draw(icons: dict[str, str], match: re.Match) -> str:
 
 
 def patient(script: str) -> str:
-    """The theme's script, measuring each block when it comes near."""
+    """The theme's script, measuring each block once it is laid out."""
     if script.count(MEASURE) != 1:
         logger.warning("%s no longer measures blocks as it did: look at first_paint.py", THEME_SCRIPT)
         return script
-    return NEAR + script.replace(MEASURE, MEASURE_LATER)
+    return WHEN_SHOWN + script.replace(MEASURE, MEASURE_LATER)
 
 
 # --- explorers --------------------------------------------------------------------------------------

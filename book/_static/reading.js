@@ -128,7 +128,7 @@
   addEventListener("hashchange", unfold);
   unfold();
 
-  /* --- equations wider than the page: smaller first, and only then scrolled; each when it comes near */
+  /* --- equations wider than the page: smaller first, and only then scrolled; each once it is laid out */
   const LEAST = 0.7;
   function fit(boxes) {
     boxes.forEach(box => { box.style.fontSize = ""; });
@@ -140,10 +140,10 @@
     });
     boxes.forEach((box, k) => { if (sizes[k] < 1) box.style.fontSize = `${Math.max(LEAST, sizes[k]) * 100}%`; });
   }
-  const near = new IntersectionObserver(
-    seen => fit(seen.filter(s => s.isIntersecting).map(s => s.target)), { rootMargin: "50%" });
-  const fitNear = () => article.querySelectorAll("div.math").forEach(box => { near.unobserve(box); near.observe(box); });
-  addEventListener("load", () => window.MathJax?.startup?.promise.then(fitNear));
+  const shown = new IntersectionObserver(
+    seen => fit(seen.filter(s => s.isIntersecting).map(s => s.target)), { rootMargin: "999999px" });
+  const fitAll = () => article.querySelectorAll("div.math").forEach(box => { shown.unobserve(box); shown.observe(box); });
+  addEventListener("load", () => window.MathJax?.startup?.promise.then(fitAll));
   let width = innerWidth;
-  addEventListener("resize", () => { if (innerWidth !== width) { width = innerWidth; fitNear(); } });
+  addEventListener("resize", () => { if (innerWidth !== width) { width = innerWidth; fitAll(); } });
 })();
