@@ -279,6 +279,16 @@ def test_keyboard_reaches_every_control(contexts, origin, page):
 # --- the files themselves -------------------------------------------------------------------------
 
 
+def test_every_column_of_a_table_has_a_head(site, documents):
+    found = [
+        f"{path.relative_to(site)}: {table.get_text(' ', strip=True)[:60]}"
+        for path, soup in documents.items()
+        for table in soup.select(".bd-article table:not(.genindextable, .indextable)")
+        if not (heads := table.select("thead th")) or not all(h.get_text(strip=True) for h in heads)
+    ]
+    assert not found, "\n".join(found)
+
+
 def leaves_host(reference):
     return bool(urlsplit(reference.strip()).netloc)
 

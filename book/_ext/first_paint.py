@@ -173,6 +173,7 @@ def hasten(text: str, icons: dict[str, str], options: str, searching: bool) -> s
         text = unneeded.sub("", text)
     text = SCRIPT.sub("<script defer", text)
     text = PICTURE.sub('<img loading="lazy" ', text)
+    text = text.replace(' aria-label="Toggle hidden content"', "")  # its words say what a fold holds
     return ICON.sub(partial(draw, icons), text)
 
 
