@@ -46,6 +46,32 @@ def test_a_run_is_kept_once_and_an_error_is_not(accepted, tmp_path):
     assert [c["fails"] for c in found["claims"].values()] == [[4]]
 
 
+def test_a_new_chapter_is_tried_alone_with_the_same_seeds(monkeypatch, tmp_path):
+    """The others keep what they have shown; a draw of another date keeps nothing."""
+    monkeypatch.setattr(seeds, "RESULTS", tmp_path)
+    monkeypatch.setattr(rerun, "RESULTS", tmp_path)
+    monkeypatch.setattr(seeds, "rerun", lambda slug, values, kept: {"seconds": 1, "claims": {}} | values)
+
+    def tried(*words):
+        monkeypatch.setattr("sys.argv", ["seeds", "--number", "3", *words])
+        with pytest.raises(SystemExit) as ended:
+            seeds.main()
+        assert ended.value.code is None
+        return json.loads((tmp_path / "seeds.json").read_text())
+
+    first = tried("02", "--date", "2027-01-04")
+    both = tried("12-robustness", "--date", "2027-01-04")
+    assert list(both["chapters"]) == ["02-attention-as-a-kernel", "12-robustness"]
+    assert both["chapters"]["02-attention-as-a-kernel"] == first["chapters"]["02-attention-as-a-kernel"]
+    assert both["drawn"] == first["drawn"]
+    later = tried("03", "--date", "2027-01-11")
+    assert list(later["chapters"]) == ["03-neuron-astrocyte-network"]
+    assert set(later["drawn"]) == {"2027-01-04", "2027-01-11"}
+    monkeypatch.setattr("sys.argv", ["seeds", "1"])
+    with pytest.raises(SystemExit, match="no seed in 01-transformer-block"):
+        seeds.main()
+
+
 def test_every_choice_in_a_chapter_is_listed():
     marked = {
         (chapter.slug, cell.id)

@@ -8,7 +8,7 @@ import json
 import random
 from functools import partial
 
-from .chapters import Chapter, chapters
+from .chapters import Chapter, chapters, find
 from .passport import commit
 from .paths import BUILD
 from .rerun import RESULTS, report, rerun, together
@@ -48,29 +48,39 @@ def gather(runs: dict[int, dict]) -> dict:
 
 def main() -> None:
     options = argparse.ArgumentParser(description=__doc__)
+    options.add_argument(
+        "chapters", nargs="*", help="only these; others keep what this date's seeds have shown"
+    )
     options.add_argument("--date", default=datetime.date.today().isoformat())
     options.add_argument("--number", type=int, default=20)
     options.add_argument("--workers", type=int, default=1)
     given = options.parse_args()
     datetime.date.fromisoformat(given.date)
+    asked = [find(name) for name in given.chapters] or stochastic()
+    if silent := [c.slug for c in asked if "seed" not in c.parameters()]:
+        raise SystemExit(f"no seed in {', '.join(silent)}")
     path = RESULTS / "seeds.json"
-    used = json.loads(path.read_text())["drawn"] if path.exists() else {}
+    record = json.loads(path.read_text()) if path.exists() else {}
+    used = record.get("drawn", {})
     seeds = draw(given.date, used, given.number)
+    known = record["chapters"] if given.chapters and used.get(given.date) == seeds else {}
     folder = BUILD / "seeds" / given.date
     jobs = {
         (chapter.slug, seed): partial(
             rerun, chapter.slug, {"seed": seed}, folder / chapter.slug / f"{seed}.json"
         )
         for seed in seeds
-        for chapter in stochastic()
+        for chapter in asked
     }
     runs = dict(together(jobs, given.workers, lambda line: print(line, flush=True)))
-    found = {
-        chapter.slug: gather({seed: runs[chapter.slug, seed] for seed in seeds})
-        for chapter in stochastic()
+    found = known | {
+        chapter.slug: {"commit": commit()}
+        | gather({seed: runs[chapter.slug, seed] for seed in seeds})
+        for chapter in asked
     }
+    found = dict(sorted(found.items()))
     drawn = used | {given.date: seeds}
-    report("seeds", {"date": given.date, "commit": commit(), "drawn": drawn, "chapters": found})
+    report("seeds", {"date": given.date, "drawn": drawn, "chapters": found})
     broken = [
         f"{slug}: {claim['statement']}: fails for seeds {claim['fails']}"
         for slug, chapter in found.items()
