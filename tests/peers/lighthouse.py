@@ -26,6 +26,7 @@ PAGES = (
     "02-attention-as-a-kernel",
     "04-language",
     "06-astrocyte-calcium",
+    "15-memory",
     "claims",
 )
 GOAL = 0.95
