@@ -2,6 +2,7 @@
 
 import json
 import re
+from importlib import import_module
 
 import mutants
 import pytest
@@ -116,3 +117,18 @@ def test_every_mutant_was_caught():
     tried = [mutants.Mutant(*(r[field] for field in mutants.Mutant._fields)) for r in results]
     assert tried == mutants.MUTANTS, "run make mutants"
     assert not [r["mistake"] for r in results if not r["caught"]]
+
+
+@pytest.mark.parametrize(
+    ("values", "bound", "expected"),
+    [
+        ([2, 3], "< 4", 0.25),  # one quarter of the bound away
+        ([0.1, 0.5], "0 .. 1", 0.2),  # of half the range
+        ([0.02, 0.01], "> 0", 0.5),  # no size in the bound: of the largest value
+        ([-1, 4], "> 0", -0.25),
+        ([0, 0], "> 0", 0),
+    ],
+)
+def test_how_near_a_claim_came_to_its_bound(values, bound, expected, monkeypatch):
+    monkeypatch.syspath_prepend(str(ROOT / "book" / "_ext"))
+    assert import_module("ledgers").margin(values, bound) == pytest.approx(expected)

@@ -132,10 +132,13 @@ def worst(values: list[float], bound: str) -> float:
 
 
 def margin(values: list[float], bound: str) -> float:
-    """Distance of the worst value to its bound, relative to the bound, or to half its range."""
+    """Distance of the worst value to its bound, relative to the bound, or to half its range.
+
+    Where the bound is zero, relative to the largest value.
+    """
     low, high = limits(bound)
     size = (high - low) / 2 if math.isfinite(high - low) else abs(low if math.isfinite(low) else high)
-    return float(min(margins(np.array(values), bound))) / size
+    return float(min(margins(np.array(values), bound))) / (size or max(map(abs, values)) or 1)
 
 
 # --- the ledgers: lists of (heading or None, markup) ----------------------------------------------
