@@ -295,7 +295,7 @@ def figure():
     off = abs(seen["p"] / seen["Z"] - 1).max()
     note = (
         f"Real numbers: head {HEAD} of layer {LAYER} in a language model, {N_NEURONS:,} hidden neurons, of which four are "
-        f"drawn. Dot size is the strength of a synapse, hollow dots are negative; black ticks are what softmax attention "
+        f"drawn. Dot size is the strength of a synapse, hollow dots are negative; ticks without colour are what softmax attention "
         f"gives; bars are scaled to their phase. Here p is within {100 * off:.0f} % of Z, and more neurons bring it closer."
     )
     return f"""<figure class="living">

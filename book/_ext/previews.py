@@ -15,10 +15,14 @@ from companion.files import write_bytes
 from docutils import nodes
 
 GLOSSARY, NOTATION = "book/glossary", "book/notation"
+# words of every day: they mean their entry only in a paragraph that speaks of this
+EVERYDAY = {"power": r"\btests?\b", "value": r"\b(keys?|quer(y|ies))\b|\bv_[ti]"}
 LINKED = re.compile(r"book/(\d\d-|primer)")
 # text in these is not prose, or leads somewhere already
 SKIPPED = (nodes.title, nodes.reference, nodes.literal, nodes.raw, nodes.table, nodes.caption, nodes.strong, nodes.math)  # fmt: skip
 INLINE = re.compile(r'<span class="math notranslate nohighlight">\\\((.*?)\\\)</span>', re.DOTALL)
+# browsers may break a line between mathematics and the full stop after it
+GLUED = re.compile(r'(<span class="math notranslate nohighlight">[^<]*</span>)([.,;:!?)’”]+)')
 
 
 # --- terms ------------------------------------------------------------------------------------------
@@ -57,9 +61,11 @@ def link_terms(app, doctree, docname):
         if not prose or any(isinstance(a, SKIPPED) or "facts" in a.get("classes", ()) for a in lineage[:-1]):  # fmt: skip
             continue
         pieces, end, content = [], 0, str(text)
+        paragraph = next(a for a in lineage if isinstance(a, nodes.paragraph)).astext()
         for found in pattern.finditer(content):
             term = found[1].lower()
-            if term not in seen:
+            beside = EVERYDAY.get(term, "")
+            if term not in seen and re.search(beside, paragraph, re.IGNORECASE):
                 seen.add(term)
                 link = nodes.reference("", found[0], internal=True, refuri=f"{page}#{known[term]}", classes=["term"])  # fmt: skip
                 pieces += [nodes.Text(content[end : found.start()]), link]
@@ -128,7 +134,8 @@ def mark_symbols(app, pagename, templatename, context, doctree):
         key = html.escape(name, quote=True)
         return match[0].replace("<span ", f'<span data-symbol="{key}" ', 1)
 
-    context["body"] = INLINE.sub(mark, context["body"])
+    body = GLUED.sub(r'<span class="glued">\1\2</span>', context["body"])
+    context["body"] = INLINE.sub(mark, body)
 
 
 # --- data -------------------------------------------------------------------------------------------
