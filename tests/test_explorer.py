@@ -1,6 +1,7 @@
 """Explorers: what Python writes, what a reader without JavaScript sees, and what the script does."""
 
 import base64
+import csv
 import json
 import re
 import shlex
@@ -116,6 +117,26 @@ def test_picture_and_data_show_the_same_lines(slug, name, soup):
             assert near.any()
             low, high = ours[near, 1].min() - 0.2, ours[near, 1].max() + 0.2
             assert low <= vertex[1] <= high or abs(np.hypot(*(ours - vertex).T)).min() < 4, k
+
+
+def test_tunings_of_a_head_are_those_of_its_row():
+    """The table is read here line by line; the chapter fills an array of it."""
+    soup = next(soup for _, name, soup in EXPLORERS if name == "head-tuning-explorer")
+    data = carried(soup)
+    measures, tunings, layers, heads = (c["values"] for c in data["choices"])
+    texts = [np.reshape(r["texts"], r["shape"]) for r in data["readouts"]]
+    seen = 0
+    with open(DATA / "results/tuning-language.csv", newline="") as file:
+        for row in csv.DictReader(file):
+            if row["kind"] in tunings and row["seed"] == "0" and int(row["neurons"]) <= 1000:
+                of = texts[["64", "256", "1000"].index(row["neurons"])]
+                place = tunings.index(row["kind"]), layers.index(row["layer"]), heads.index(row["head"])
+                for measure, column in zip(measures, ("output", "normaliser"), strict=True):
+                    shown = of[(measures.index(measure), *place)]
+                    assert shown == f"{float(row[column]):.2f}"
+                    seen += 1
+    # kinds whose name in the table is that of the file
+    assert seen == 2 * 72 * 3 * len({"centred", "dense", "mixture", "prototypes", "gradient"})
 
 
 @every_explorer
