@@ -122,7 +122,10 @@ def _markup(node):
 
 
 def mark_symbols(app, pagename, templatename, context, doctree):
-    if app.builder.name != "html" or pagename == NOTATION or "body" not in context:
+    if app.builder.name != "html" or "body" not in context:
+        return
+    context["body"] = GLUED.sub(r'<span class="glued">\1\2</span>', context["body"])
+    if pagename == NOTATION:
         return
     if not hasattr(app, "companion_symbols"):
         app.companion_symbols = symbols(app.env) if NOTATION in app.env.found_docs else {}
@@ -134,8 +137,7 @@ def mark_symbols(app, pagename, templatename, context, doctree):
         key = html.escape(name, quote=True)
         return match[0].replace("<span ", f'<span data-symbol="{key}" ', 1)
 
-    body = GLUED.sub(r'<span class="glued">\1\2</span>', context["body"])
-    context["body"] = INLINE.sub(mark, body)
+    context["body"] = INLINE.sub(mark, context["body"])
 
 
 # --- data -------------------------------------------------------------------------------------------
