@@ -395,7 +395,7 @@ def facts() -> dict[str, object]:
         "seeds.failing": sum(bool(c["fails"]) for _, c in bands),
         "seeds.stopped": sum(len(c["errors"]) for c in seeds.get("chapters", {}).values()),
         "seeds.nearest": nearest[1]["statement"],
-        "seeds.margin": f"{100 * nearest[0]:.0f} %",
+        "seeds.margin": f"{100 * nearest[0]:.3g} %",
         "environments.number": len(environments),
         "environments.figures": len(deviations.get("lock", [])),
         "environments.largest": f"{max((d for ds in deviations.values() for d in ds), default=math.nan):.1e}",
