@@ -135,6 +135,7 @@ body {{ max-width: 34rem; margin: 12vh auto; padding: 0 1.2rem; font: 1.1rem/1.6
 img {{ width: 9rem; }}
 a {{ color: light-dark(#0069a6, #6cbdf0); }}
 </style>
+<script>document.documentElement.style.colorScheme = {{ light: "light", dark: "dark" }}[localStorage.mode] || "";</script>
 </head>
 <body>
 <main>
