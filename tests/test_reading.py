@@ -342,6 +342,14 @@ def test_equations_fit_a_phone_or_scroll_in_their_box(browser, origin):
     tab.close()
 
 
+def test_a_word_of_every_day_leads_to_the_glossary_only_where_it_is_the_term(chapter_pages):
+    """Powers of ten are not the power of a test."""
+    links = {slug: soup.select('a.term[href$="#term-power"]') for slug, soup in chapter_pages.items()}
+    assert [slug for slug, found in links.items() if found] == ["17-predictions"]
+    words = {slug: soup.article.get_text() for slug, soup in chapter_pages.items()}
+    assert sum("power" in text for text in words.values()) > 5
+
+
 # --- what the web needs -----------------------------------------------------------------------------
 
 
