@@ -404,9 +404,9 @@ def test_search_finds_words_of_the_chapters(browser, origin):
 
 # --- a quick first paint ----------------------------------------------------------------------------
 
-ICON_FONTS = Path(find_spec("pydata_sphinx_theme").origin).parent.joinpath(
-    "theme/pydata_sphinx_theme/static/vendor/fontawesome/webfonts"
-)
+first_paint = extension("first_paint")
+THEME_STATIC = Path(find_spec("pydata_sphinx_theme").origin).parent / first_paint.THEME_STATIC
+ICON_FONTS = THEME_STATIC / first_paint.WEBFONTS
 BOXES = """() => [...document.querySelectorAll("body *")].map(e => {
   const {x, y, width, height} = e.getBoundingClientRect(), style = getComputedStyle(e);
   return [e.tagName, ...[x, y, width, height].map(v => Math.round(v)), style.color, style.backgroundColor, style.font];
@@ -496,7 +496,7 @@ for (const name of ["getBoundingClientRect", "getClientRects"]) ask(Element, nam
 """
 SHOWN = """[...document.querySelectorAll(".bd-article > section > section")].map(
   section => section.firstElementChild.checkVisibility({contentVisibilityAuto: true}))"""
-# code in the last section but one that has some, and whether the keyboard reaches what it hides
+# the last code that is not folded: whether some of it is hidden, and whether the keyboard reaches that
 CODE = """async () => {
   const wide = [...document.querySelectorAll(".bd-article pre")].filter(e => e.checkVisibility()).at(-1);
   wide.scrollIntoView();
@@ -515,7 +515,7 @@ def test_a_phone_lays_out_a_chapter_as_it_is_read(browser, origin, page):
     # folded code has its own lock, and no one measures it either
     assert not tab.evaluate("forced")
     tab.locator(".bd-article > section > section").last.scroll_into_view_if_needed()
-    tab.wait_for_function("section => section.at(-1)".replace("section => section", SHOWN))
+    tab.wait_for_function(f"{SHOWN}.at(-1)")
     is_wide, stop = tab.evaluate(CODE)
     assert stop == (0 if is_wide else -1)
     tab.close()

@@ -3,8 +3,8 @@
 The themes load some fifteen style sheets and twenty scripts before a page shows. Here, once the pages
 are written, the sheets become one, without what no page needs; scripts wait until the page is read;
 the index of the search is left to the search page; icons and mathematics are drawn in the page instead
-of by scripts; and data of explorers are loaded, and widths of code and tables measured, when they come
-near: what is far below is not laid out before it is needed (`content-visibility` in page.css).
+of by scripts; data of explorers are loaded when their figure comes near; and no script lays out what is
+folded or far below (`content-visibility` in page.css) by asking for its width.
 """
 
 import hashlib

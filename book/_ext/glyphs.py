@@ -1,4 +1,4 @@
-"""Fonts of icons with only the glyphs that the style sheet names: two kilobytes for a hundred and fifty.
+"""Fonts of icons with only the glyphs that the style sheet names: a few kilobytes, not a few hundred.
 
 A browser fetches a font whole, and before the first words can show.
 """

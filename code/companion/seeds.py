@@ -73,9 +73,9 @@ def main() -> None:
         for chapter in asked
     }
     runs = dict(together(jobs, given.workers, lambda line: print(line, flush=True)))
+    at = {"commit": commit()}
     found = known | {
-        chapter.slug: {"commit": commit()}
-        | gather({seed: runs[chapter.slug, seed] for seed in seeds})
+        chapter.slug: at | gather({seed: runs[chapter.slug, seed] for seed in seeds})
         for chapter in asked
     }
     found = dict(sorted(found.items()))
