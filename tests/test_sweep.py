@@ -1,5 +1,6 @@
 """Sweeps: nothing lost, nothing doubled, nothing leaked, whatever is killed in between."""
 
+import ast
 import csv
 import json
 import os
@@ -13,7 +14,7 @@ import pyarrow.parquet
 import pytest
 
 from companion import sweep, warm
-from companion.chapters import Chapter, ParameterError
+from companion.chapters import Chapter, ParameterError, chapters
 
 PARAMETERS = """\
 seed: int = 0  # seed; none; 0 .. 100
@@ -261,6 +262,71 @@ if str(seed) in open("../killed.txt").read():
     slow.set("killed", "")
     slow.checkout.edit("code/tripartite/attention.py", "# edited", "")
     assert "2 of 2 runs done, 1 of them earlier" in slow.sweep("-p", "seed=0..1").stdout
+
+
+# --- the book's own chapters ---
+
+# forked from one process, so that seventeen servers share the imports that all of them need
+SERVED = """
+import json, os, sys
+from pathlib import Path
+import matplotlib.pyplot, papermill, scipy.stats
+from companion import chapters, warm
+import tripartite.pretrained
+cut, answers = Path(sys.argv[1]), {}
+for chapter in chapters.chapters():
+    job = {"chapter": str(cut / chapter.path.name), "values": {}, "state": "any"}
+    read, write = os.pipe()
+    if os.fork() == 0:
+        os.dup2(write, 1)
+        sys.stdin = [json.dumps(job | {"folder": str(cut / chapter.slug)})]
+        warm.serve(chapter.path)
+        os._exit(0)
+    os.close(write)
+    answers[chapter.slug] = open(read).read()
+    os.wait()
+print(json.dumps(answers))
+"""
+
+
+def imports_of(source):
+    """The import statements of a cell as they stand there, wrapped ones whole."""
+    lines = ["pass" if line.startswith(("%", "!")) else line for line in source.splitlines()]
+    kept = [node for node in ast.parse("\n".join(lines)).body if "Import" in type(node).__name__]
+    return "\n".join("\n".join(lines[n.lineno - 1 : n.end_lineno]) for n in kept)
+
+
+def test_every_chapter_has_a_server_that_runs_its_imports(tmp_path):
+    for chapter in chapters():
+        notebook = chapter.read()
+        for cell in notebook.cells:
+            if cell.cell_type == "code" and "parameters" not in cell.metadata.get("tags", []):
+                cell.source, cell.outputs = imports_of(cell.source), []
+        nbformat.write(notebook, tmp_path / chapter.path.name)
+    command = [sys.executable, "-c", SERVED, str(tmp_path)]
+    done = subprocess.run(command, capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    assert json.loads(done.stdout) == {c.slug: "null\n" for c in chapters()}, done.stderr
+
+
+IMPORTS = """\
+%matplotlib inline
+from email import (
+    message,
+    policy,  # wrapped
+)
+text = '''
+from here on, prose
+import nothing of the kind
+'''
+print("shown");
+%time import wave"""
+
+
+def test_what_a_chapter_imports_is_read_from_whole_cells(slow):
+    slow.write(PARAMETERS, IMPORTS, "from a lighter topic (", "import email.charset as charset")
+    found = warm.imported(Chapter(slow.checkout.notebook))
+    assert found == ["email", "email.message", "email.policy", "email.charset"]
 
 
 # --- interruptions ---

@@ -52,7 +52,7 @@ class Server:
 def serve(chapter: Path) -> None:
     """Answer every job on standard input, a line of JSON, with a line: its error, or null."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # its child is interrupted, it ends with its input
-    _preload(Chapter(chapter).code())
+    _preload(Chapter(chapter))
     for line in sys.stdin:
         if (child := os.fork()) == 0:
             _child(json.loads(line))
@@ -96,20 +96,28 @@ def _answer(error: str | None) -> None:
     os.write(1, (json.dumps(error) + "\n").encode())
 
 
-def _preload(code: str) -> None:
+def _preload(chapter: Chapter) -> None:
     """Import what the chapter imports, and what runs it."""
-    names = ["papermill", "IPython.core.interactiveshell", "companion.run"]
-    for node in ast.walk(ast.parse("\n".join(_statements(code)))):
-        names += [alias.name for alias in node.names] if isinstance(node, ast.Import) else []
-        if isinstance(node, ast.ImportFrom) and not node.level:
-            names += [node.module, *(f"{node.module}.{alias.name}" for alias in node.names)]
-    for name in names:
+    for name in ["papermill", "IPython.core.interactiveshell", "companion.run", *imported(chapter)]:
         with contextlib.suppress(Exception):  # no module, but a name in one; or the run will say
             importlib.import_module(name)
 
 
-def _statements(code: str) -> list[str]:
-    return [line for line in code.splitlines() if line.startswith(("import ", "from "))]
+def imported(chapter: Chapter) -> list[str]:
+    """What the statements of its cells import: modules, and names that may be modules."""
+    from IPython.core.inputtransformer2 import TransformerManager
+
+    names = []
+    for cell in chapter.code_cells():
+        try:
+            statements = ast.parse(TransformerManager().transform_cell(cell.source)).body
+        except SyntaxError:  # the run will say
+            continue
+        for node in statements:
+            names += [alias.name for alias in node.names] if isinstance(node, ast.Import) else []
+            if isinstance(node, ast.ImportFrom) and not node.level:
+                names += [node.module, *(f"{node.module}.{alias.name}" for alias in node.names)]
+    return names
 
 
 def engine():
