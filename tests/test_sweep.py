@@ -69,12 +69,13 @@ class Slow:
     def sweep(self, *arguments):
         return self.checkout.tripartite("sweep", "1", *arguments)
 
-    def start(self, *arguments, command="sweep"):
+    def start(self, *arguments, command="sweep", interrupt=signal.SIG_DFL):
         return subprocess.Popen(
             [sys.executable, "-m", "companion.cli", command, "1", *arguments],
             cwd=self.root,
             env=os.environ | {"PYTHONPATH": str(self.root / "code")},
             start_new_session=True,
+            preexec_fn=lambda: signal.signal(signal.SIGINT, interrupt),
             stdout=subprocess.DEVNULL,
             stderr=subprocess.DEVNULL,
         )
@@ -354,6 +355,42 @@ def test_killed_sweep_goes_on_where_it_stopped(slow, kill):
         assert slow.ended() == seeds(6)
     assert not [path for path in slow.runs.iterdir() if "~" in path.name]
     assert len(slow.table()) == 12
+
+
+def test_sweep_in_the_background_of_a_script_ignores_ctrl_c(slow):
+    """A shell without job control starts it with the signal ignored; its runs ignore it too."""
+    slow.set("pause", "0.3")
+    process = slow.start("-p", "seed=0..3", "-j", "2", interrupt=signal.SIG_IGN)
+    slow.wait_for(lambda: slow.log())
+    os.killpg(process.pid, signal.SIGINT)
+    assert process.wait(60) == 0
+    assert slow.ended() == seeds(4)
+
+
+SWALLOWED = """\
+import time
+open("../log.txt", "a").write(f"begun {seed}\\n")
+try:
+    time.sleep(60)
+except BaseException:
+    raise ValueError("no such thing") from None"""
+
+
+def test_interrupted_run_is_no_failed_one_whatever_a_cell_makes_of_it(slow):
+    slow.write(PARAMETERS, SWALLOWED)
+    process = slow.start("-p", "seed=0..1", "-j", "2")
+    slow.wait_for(lambda: len(slow.log()) == 2)
+    os.killpg(process.pid, signal.SIGINT)
+    assert process.wait(30) == 130
+    assert not [path.name for path in slow.runs.iterdir() if path.name != ".locks"]
+
+
+def test_ctrl_c_while_a_server_starts_ends_its_next_run_only(slow):
+    server = warm.Server(slow.checkout.notebook)
+    os.kill(server.process.pid, signal.SIGINT)
+    job = {"chapter": str(slow.checkout.notebook), "values": {}, "state": "any"}
+    assert server(job | {"folder": str(slow.runs / "a")}) == "Died: exit code 1"
+    assert server.alive()
 
 
 def test_two_sweeps_in_one_folder_share_the_work(slow):
