@@ -2,6 +2,7 @@
 
 import math
 
+import array_api_strict
 import numpy as np
 import pytest
 from scipy import stats
@@ -127,6 +128,21 @@ def test_finite_set_is_the_exponential_kernel_on_its_points():
 def test_bad_populations_are_refused(arguments, named):
     with pytest.raises(ValueError, match=named):
         features.sample(*arguments)
+
+
+@pytest.mark.parametrize("kind", [int, bool, complex])
+def test_populations_are_drawn_like_floating_point_arrays_only(kind):
+    """Like whole numbers, the preferred directions would be -2, -1, 0, 1 and 2."""
+    like = np.ones((2, D), kind)
+    with pytest.raises(ValueError, match="like has dtype .*: must be real floating-point numbers"):
+        features.sample("positive", 10, D, 0, like=like)
+
+
+def test_tokens_of_another_library_are_named():
+    x = array_api_strict.asarray(X)
+    for phi in (population("positive"), features.finite_set(X)):
+        with pytest.raises(ValueError, match="tokens of array_api_strict, neurons of numpy: must"):
+            phi(x)
 
 
 def test_bad_ceilings_and_coinciding_points_are_refused():
