@@ -22,7 +22,7 @@ from typing import NamedTuple
 
 from companion.passport import commit
 from companion.paths import ROOT
-from companion.rerun import report
+from companion.results import of_mutant, report
 
 
 class Mutant(NamedTuple):
@@ -96,6 +96,19 @@ MUTANTS = [
     Mutant("features", "axis", 3, "the exact features are whitened by the transposed factor",
            "xp.matmul(bumps, xp.matrix_transpose(self.whitening))", "xp.matmul(bumps, self.whitening)",
            "features::finite_set_is_the_exponential_kernel_on_its_points"),
+    Mutant("features", "dropped term", 2, "the keys of a query err independently of each other",
+           "xp.sum(xp.matmul(b, gram) * b, axis=-1)", "xp.sum(b * b, axis=-1)",
+           "features::variance_of_the_response_is_that_of_drawn_populations"),
+    Mutant("features", "sign", 2, "cosine neurons are at their worst where positive ones are",
+           'sign = 1.0 if kind == "positive" else -1.0', "sign = 1.0",
+           "features::variance_of_one_key_is_that_of_the_kernel"),
+    Mutant("features", "dropped term", 4, "the output errs as its numerator does: nothing cancels in the division",
+           "apart = values[..., None, :, :] - outputs[..., :, None, :]",
+           "apart = values[..., None, :, :] - 0.0 * outputs[..., :, None, :]",
+           "features::an_output_that_cannot_err_has_no_variance"),
+    Mutant("features", "constant", 13, "the variance of spread directions with the whole logarithm in place of its half",
+           "xp.log(spread) - 0.5 * xp.log(2.0 * spread - 1.0)", "xp.log(spread) - xp.log(2.0 * spread - 1.0)",
+           "features::directions_of_another_spread_have_the_variance_of_the_integral"),
     # network
     Mutant("network", "normalisation", 3, "the astrocyte does not divide", "return self.drive / self.pooled[..., None]",
            "return self.drive", "network::network_is_kernel_attention_for_every_tuning_curve"),
@@ -377,7 +390,11 @@ def judge(folder: Path, mutant: Mutant) -> dict:
         raise SystemExit(f"{mutant.test}: {done.stdout[-2000:]}{done.stderr[-2000:]}")
     caught = done.returncode == 1
     print(f"{'caught' if caught else 'SURVIVED':8} {mutant.module}: {mutant.mistake}", flush=True)
-    return mutant._asdict() | {"caught": caught, "seconds": round(time.monotonic() - start, 1)}
+    return mutant._asdict() | {
+        "of": of_mutant(mutant.module, mutant.test),
+        "caught": caught,
+        "seconds": round(time.monotonic() - start, 1),
+    }
 
 
 def main() -> None:

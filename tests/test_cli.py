@@ -44,7 +44,7 @@ def test_list_has_every_parameter_figure_and_claim():
         for parameter in shown["parameters"].values():
             assert parameter.keys() == {"type", "default", "meaning", "unit", "allowed"}
     text = invoke("list").output
-    assert "-p head: int = 4" in text and "figure head-atlas" in text and "claim C5.1 " in text
+    assert "-p head: int = 4" in text and "figure head-atlas" in text and "claim exponent-of-the-error " in text
 
 
 def test_every_key_that_the_book_cites_has_an_entry_that_bibtex_reads():
@@ -169,7 +169,7 @@ def test_verify_says_what_differs_and_why(accepted):
     code, verdicts, causes = verify(accepted, "1")
     assert (code, causes) == (0, "")
     assert verdicts == {
-        "x": "same", "y": "same", "C1.1 Largest value": "holds", "other outputs that differ": "same"
+        "x": "same", "y": "same", "C1 largest-value: Largest value": "holds", "other outputs that differ": "same"
     }  # fmt: skip
 
     code, verdicts, causes = verify(accepted, "tiny-wave", "-p", "size=3", "-p", "seed=4")
@@ -181,7 +181,7 @@ def test_verify_says_what_differs_and_why(accepted):
     result = accepted.tripartite("verify", "--all")
     assert result.returncode == 1
     for line in (
-        "C1.1 Largest value 4.5 < 4 FAILS",
+        "C1 largest-value: Largest value 4.5 < 4 FAILS",
         "data: gain.txt has another SHA-256 than data/README.md states",
         "data: edited, not committed: data/gain.txt",
     ):
@@ -202,7 +202,7 @@ def test_causes_that_git_and_the_lock_know(accepted):
         return result.stdout.splitlines()
 
     (accepted.root / "causes.py").write_text(CAUSES)
-    # the chapter imports features, and that checks; neither imports attention
+    # the chapter imports features, and that checks; neither imports rivals
     accepted.edit(
         "book/01-tiny.ipynb", "import numpy as np", "import numpy as np, tripartite.features"
     )
@@ -214,14 +214,14 @@ def test_causes_that_git_and_the_lock_know(accepted):
     lock = (accepted.root / "requirements.lock").read_text()
     pin, commit = pins(lock)["numpy"], git(accepted, "log", "-1", "--format=%h")
     accepted.edit("requirements.lock", "\nnumpy==", "\nnumpy==0.")
-    accepted.edit("code/tripartite/attention.py", '"""Softmax', '"""Scaled softmax')
+    accepted.edit("code/tripartite/rivals.py", '"""', '"""All ')
     accepted.edit("code/tripartite/checks.py", '"""', '"""All ')
     accepted.edit("book/01-tiny.ipynb", "size: float = 1.0", "size: float = 1.25")
     found = causes()
     assert found[0] == "parameters: size = 1.25, the reference has 1.0"
     assert found[1].startswith("package version: numpy ") and ", the lock has 0." in found[1]
     assert found[2:] == [
-        "code: edited, not committed: code/tripartite/attention.py, code/tripartite/checks.py",
+        "code: edited, not committed: code/tripartite/checks.py",
         "chapter: edited, not committed: book/01-tiny.ipynb",
         f"lock: changed since the reference ({commit}): numpy {pin} to 0.{pin}",
     ]

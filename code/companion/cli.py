@@ -208,7 +208,8 @@ def list_(as_json: bool) -> None:
         for name in chapter.figures():
             click.echo(f"  figure {name}")
         for name, claim in chapter.claims().items():
-            click.echo(f"  claim {name} {claim['statement']}: {claim['bound']}")
+            about = f"({claim['paper_claim']}, {claim['kind']})"
+            click.echo(f"  claim {name} {about} {claim['statement']}: {claim['bound']}")
 
 
 def _described(chapter) -> dict:
@@ -314,7 +315,9 @@ def verify(target: str | None, everything: bool, parameters: dict, as_json: bool
         same = all(row["verdict"] in ("same", "holds") for row in rows)
         agree = agree and same
         causes = [] if same else verifier.causes(chapter, values)
-        reports.append({"chapter": chapter.slug, "same": same, "rows": rows, "causes": causes})
+        texts = [] if figure else comparison.texts()
+        report = {"chapter": chapter.slug, "same": same, "rows": rows, "texts": texts}
+        reports.append(report | {"causes": causes})
     if as_json:
         _show(reports)
     else:

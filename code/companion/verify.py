@@ -14,14 +14,11 @@ import nbformat
 
 from .chapters import Chapter, ParameterError, Value, parse_parameters
 from .compare import Comparison
-from .freshness import data_read, sha256_of
+from .freshness import data_read, modules, sha256_of
 from .lock import pins
 from .passport import git
 from .paths import DATA, LOCK, ROOT
 from .run import run
-
-
-_IMPORTS = re.compile(r"^(?:from|import) [^\n(]*(?:\([^)]*\))?", re.M)
 
 
 def verify(known: list[Chapter], values: dict[str, Value]) -> dict[Chapter, Comparison]:
@@ -108,10 +105,11 @@ def _edits(chapter: Chapter) -> list[str]:
         if not (commit := _reference_commit(chapter)):
             return []
         lines = []
-        for part, paths in {"code": ["code"], "data": data, "chapter": [here]}.items():
+        code = [path.relative_to(ROOT).as_posix() for path in modules(chapter.code())]
+        for part, paths in {"code": code, "data": data, "chapter": [here]}.items():
             if changed := _changed("HEAD", paths):
                 lines.append(f"{part}: edited, not committed: {changed}")
-        for part, paths in {"code": _modules(chapter.code()), "data": data}.items():
+        for part, paths in {"code": code, "data": data}.items():
             if not any(line.startswith(part) for line in lines):
                 if changed := _changed(commit, paths):
                     lines.append(f"{part}: changed since the reference ({commit}): {changed}")
@@ -131,19 +129,6 @@ def _changed(commit: str, paths: list[str]) -> str:
     return _short(git("diff", "--relative", "--name-only", commit, "--", *paths).splitlines())
 
 
-def _modules(code: str) -> list[str]:
-    """Files of the science that code imports, and those that they import."""
-    found: dict[str, None] = {}
-    queue = [code]
-    while queue:
-        for name in re.findall(r"\b\w+\b", "\n".join(_IMPORTS.findall(queue.pop()))):
-            path = ROOT / "code/tripartite" / f"{name}.py"
-            if path.exists() and str(path) not in found:
-                found[str(path)] = None
-                queue.append(path.read_text(encoding="utf-8"))
-    return list(found)
-
-
 def _reference_commit(chapter: Chapter) -> str:
     """The last commit that touched the numbers of the chapter's figures; empty where none did."""
     references = [f"data/reference/{name}.*" for name in chapter.figures()]
@@ -155,14 +140,16 @@ def _short(listed: list[str]) -> str:
 
 
 def lines(report: dict) -> list[str]:
-    """A chapter's report as a table: figure, quantity, difference, tolerance, verdict; causes."""
+    """A chapter's report: figure, quantity, difference, tolerance, verdict; texts; causes."""
     table = [("figure", "quantity", "difference, value", "tolerance", "verdict")]
     for row in report["rows"]:
         difference = "" if row["difference"] is None else f"{row['difference']:.2g}"
+        difference = difference.replace("inf", "shape or words")
         quantity = row["quantity"] if len(row["quantity"]) <= 60 else row["quantity"][:57] + "..."
         limit = str(row["tolerance"])
         table.append((row["figure"] or "-", quantity, difference, limit, row["verdict"]))
     widths = [max(len(row[column]) for row in table) for column in range(5)]
     shown = ["  ".join(f"{x:{w}}" for x, w in zip(row, widths)).rstrip() for row in table]
+    texts = [line for text in report["texts"] for line in text.splitlines()]
     causes = [f"cause? {cause}" for cause in report["causes"]]
-    return [report["chapter"], *(f"  {line}" for line in [*shown, *causes])]
+    return [report["chapter"], *(f"  {line}" for line in [*shown, *texts, *causes])]
