@@ -2,6 +2,7 @@
 
 import math
 
+import array_api_strict
 import numpy as np
 import pytest
 from scipy import stats
@@ -129,6 +130,21 @@ def test_bad_populations_are_refused(arguments, named):
         features.sample(*arguments)
 
 
+@pytest.mark.parametrize("kind", [int, bool, complex])
+def test_populations_are_drawn_like_floating_point_arrays_only(kind):
+    """Like whole numbers, the preferred directions would be -2, -1, 0, 1 and 2."""
+    like = np.ones((2, D), kind)
+    with pytest.raises(ValueError, match="like has dtype .*: must be real floating-point numbers"):
+        features.sample("positive", 10, D, 0, like=like)
+
+
+def test_tokens_of_another_library_are_named():
+    x = array_api_strict.asarray(X)
+    for phi in (population("positive"), features.finite_set(X)):
+        with pytest.raises(ValueError, match="tokens of array_api_strict, neurons of numpy: must"):
+            phi(x)
+
+
 def test_bad_ceilings_and_coinciding_points_are_refused():
     with pytest.raises(ValueError, match="ceiling = -1.*above 0"):
         features.sample("clipped", 10, D, 0, ceiling=-1.0)
@@ -170,7 +186,7 @@ def test_variance_of_the_output_is_that_of_drawn_populations(kind):
     expected = np.exp(features.log_output_variance(Q, KEYS, VALUES, kind))
     # the formula is of first order; the next one is of the size of the response's variance, s^2/m
     second = expected * np.exp(features.log_moment(Q, KEYS, kind)) / m
-    assert np.all(standard_error < 0.08 * expected)
+    assert np.all(standard_error < 0.12 * expected)
     assert np.all(np.abs(misses.mean(axis=0) - expected) < 4.5 * standard_error + 10 * second)
 
 

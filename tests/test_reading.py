@@ -2,8 +2,8 @@
 
 # ruff: noqa: F811  fixtures come from test_site
 
-import importlib
 import csv
+import importlib
 import json
 import os
 import re

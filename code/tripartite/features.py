@@ -18,7 +18,15 @@ from array_api_compat import array_namespace, device
 
 from .attention import log_sum_exp
 from .attention import scores as scores_of
-from .checks import check_choice, check_positive, check_positive_int, check_tokens, check_width
+from .checks import (
+    check_choice,
+    check_floating,
+    check_positive,
+    check_positive_int,
+    check_tokens,
+    check_width,
+    namespace_of,
+)
 
 Array = Any
 
@@ -58,7 +66,7 @@ class FeatureMap:
     def __call__(self, x: Array) -> Activity:
         """Activity of every neuron for every token; x: (..., tokens, d)."""
         check_width(x, self.directions.shape[-1])
-        xp = array_namespace(x, self.directions)
+        xp = namespace_of(tokens=x, neurons=self.directions)
         drive = xp.matmul(x, xp.matrix_transpose(self.directions))
         half_square = 0.5 * xp.sum(x * x, axis=-1, keepdims=True)
         log_scale, amplitude = self.tuning(drive, half_square, self.phases[..., None, :])
@@ -143,7 +151,7 @@ def sample(
     kind: a name in TUNINGS; ceiling: the saturation level of kind "clipped", in units of exp(0);
     like: an array whose library, type and device the population takes (default NumPy, float64).
     With the same seed a larger population contains the smaller one (independent directions).
-    Raises ValueError on an unknown kind or a size below 1.
+    Raises ValueError on an unknown kind, a size below 1, or like of another type than floating.
     """
     check_choice("kind", kind, TUNINGS)
     check_positive_int(n_neurons=n_neurons, d_key=d_key)
@@ -187,7 +195,7 @@ class FiniteSet:
     def __call__(self, x: Array) -> Activity:
         """Activity for tokens x, (..., tokens, d), each of which must be one of the points."""
         check_width(x, self.points.shape[-1])
-        xp = array_namespace(x, self.points)
+        xp = namespace_of(tokens=x, neurons=self.points)
         half_square = 0.5 * xp.sum(x * x, axis=-1, keepdims=True)
         bumps = xp.exp(-0.5 * _squared_distance(x, self.points))
         return Activity(half_square, xp.matmul(bumps, xp.matrix_transpose(self.whitening)))
@@ -330,5 +338,6 @@ def _squared_distance(x: Array, y: Array) -> Array:
 def _as(x: np.ndarray, like: Array | None) -> Array:
     if like is None:
         return x
+    check_floating(like=like)
     xp = array_namespace(like)
     return xp.asarray(x, dtype=like.dtype, device=device(like))
