@@ -159,6 +159,16 @@ def read_slots(slots: Slots, queries: Array) -> Array:
     return kernel_attention(np.exp(s - log_sum_exp(s)), slots.values)
 
 
+def share_right(n_slots: int, n_pairs: int, chance: float) -> Array:
+    """Expected share of right bits after 1 .. n_pairs pairs, third factors at random: (n_pairs,).
+
+    A pair is lost if no hidden neuron took it and was spared since; a lost bit is right by chance.
+    """
+    check_positive_int(n_slots=n_slots, n_pairs=n_pairs)
+    lost = (1 - chance * (1 - chance) ** np.arange(n_pairs)) ** n_slots
+    return 1 - 0.5 * np.cumsum(lost) / np.arange(1, n_pairs + 1)
+
+
 def survivors(n_written: int, n_slots: int) -> Array:
     """Which of the pairs written one after the other are still there, (n_written,)."""
     return np.arange(n_written) >= n_written - n_slots
@@ -201,15 +211,42 @@ def spike_match(pre: Array, post: Array, width: float) -> float:
 
 
 def match_and_control(
-    queries: Array, keys: Array, threshold: float, sharpness: float = 20.0
+    queries: Array,
+    keys: Array,
+    threshold: float,
+    sharpness: float = 20.0,
+    strongest: float = 8.0,
 ) -> Array:
-    """Kernel of short-term potentiation: sigmoid(sharpness (match / threshold - 1)).
+    """Conductance of synapses after a match: 1 - a + strongest a, with 1 before any match;
+    a = sigmoid(sharpness (match / threshold - 1)).
 
     The match of spike trains, in a spine, is read as q.k; threshold: a match, above 0. A synapse
-    above it takes control. Ellwood 2024: 20 is the sharpness of the model's synapses.
+    above it takes control; all others still conduct. Ellwood 2024: 20 and 8 are of the published
+    simulation, in the channel file Ellwood_AMPA_with_Ca.mod.
     """
-    check_positive(threshold=threshold, sharpness=sharpness)
-    return expit(sharpness * (scores(queries, keys) / threshold - 1))
+    check_positive(threshold=threshold, sharpness=sharpness, strongest=strongest)
+    return 1 + (strongest - 1) * expit(sharpness * (scores(queries, keys) / threshold - 1))
+
+
+class SomaErrors(NamedTuple):
+    """Chances: of no spike where the axon in control has one, and of a spike where it has none."""
+
+    missed: Array
+    spurious: Array
+
+
+def soma_errors(
+    n_axons: int, active: float, threshold: Array, strongest: float = 8.0
+) -> SomaErrors:
+    """Errors of a soma that fires above a summed conductance, one axon of n_axons in control.
+
+    active: chance of a spike of an axon in one window; threshold: in units of a synapse that was
+    not potentiated. The others sum to a binomial number. A soma reduced to its threshold is ours.
+    """
+    check_positive_int(n_axons=n_axons)
+    check_positive(strongest=strongest)
+    others = binom(n_axons - 1, active)
+    return SomaErrors(others.cdf(np.subtract(threshold, strongest)), others.sf(threshold))
 
 
 # ---- astromorphic Transformer
@@ -352,6 +389,18 @@ def fourier(n_neurons: int, d_key: int, seed: int) -> FeatureMap:
     return FeatureMap(np.concatenate([half, half]), phases, cosine, n_neurons)
 
 
+def corrected(overlaps: Array, values: Array, rate: float = 1.0) -> Array:
+    """What the delta rule writes, (i, e): u_i = rate (v_i - sum_{j < i} overlap_ij u_j).
+
+    overlaps: phi(k_i).phi(k_j), (..., i, i); values (..., i, e). The memory answers a query with
+    sum_i u_i phi(k_i).phi(q): H <- H + rate (v - H phi(k)) phi(k)^T writes what H does not say
+    yet. Schlag, Irie and Schmidhuber 2021.
+    """
+    check_positive(rate=rate)
+    before = np.eye(overlaps.shape[-1]) + rate * np.tril(overlaps, -1)
+    return np.linalg.solve(before, rate * values)
+
+
 def forget(kept: Array, drive: Array) -> Array:
     """Running sums s_t = kept_t s_{t-1} + (1 - kept_t) drive_t over the first axis.
 
@@ -371,12 +420,14 @@ class System(NamedTuple):
     """kernel(queries, keys, own, n_neurons, seed) -> (..., t, i); own: the system's parameter.
 
     divides: whether the output is divided by the kernel's sum. shared: whether memories are
-    written on top of each other in n_neurons hidden neurons, or into one cell each.
+    written on top of each other in n_neurons hidden neurons, or into one cell each. corrects:
+    whether a pair is written by the delta rule.
     """
 
     kernel: Callable[[Array, Array, float, int, int], Array]
     divides: bool
     shared: bool
+    corrects: bool = False
 
 
 def _neurons(make) -> Callable[[Array, Array, float, int, int], Array]:
@@ -397,7 +448,17 @@ def _positive(orthogonal: bool):
         phi = sample("positive", n_neurons, q.shape[-1], seed, orthogonal=orthogonal)
         return phi, math.sqrt(own) * q, math.sqrt(own) * k
 
-    return _neurons(make)
+    return make
+
+
+def _overlap(q, k, own, n_neurons, seed):
+    """Cosine of the activities that two tokens excite."""
+    phi, *tokens = _positive(False)(q, k, own, n_neurons, seed)
+    a, b = (
+        unit(x.amplitude * np.exp(x.log_scale - np.max(x.log_scale, axis=-1, keepdims=True)))
+        for x in (phi(y) for y in tokens)
+    )
+    return a @ np.swapaxes(b, -1, -2)
 
 
 def _exponential(q, k, own, n_neurons, seed):
@@ -419,8 +480,9 @@ SYSTEMS: dict[str, System] = {
         True,
         True,
     ),
-    "neuron-astrocyte": System(_positive(False), True, True),
-    "Performer": System(_positive(True), True, True),
+    "neuron-astrocyte": System(_neurons(_positive(False)), True, True),
+    "Performer": System(_neurons(_positive(True)), True, True),
+    "delta rule": System(_overlap, False, True, corrects=True),
     "random features": System(
         _neurons(
             lambda q, k, own, m, seed: (
@@ -464,6 +526,8 @@ def attend(
     weights = system.kernel(queries, keys, own, n_neurons, seed)
     if causal:
         weights = np.tril(weights)
+    if system.corrects:
+        values = corrected(system.kernel(keys, keys, own, n_neurons, seed), values)
     found = weights @ values
     if not system.divides:
         return found
