@@ -2,6 +2,7 @@
 
     python data/make_rivals.py digits               # twenty seeds of eleven kinds
     python data/make_rivals.py text dict-devil.deb  # eight seeds: a GPU's work
+    python data/make_rivals.py counts dict-devil.deb  # n-grams, without torch; seconds
     python data/make_rivals.py pack                 # seconds
 
 Needs torch, scikit-learn, safetensors (pip install torch scikit-learn==1.9.1 safetensors) and, for
@@ -357,6 +358,23 @@ def recorded(step):
     return graph.replay
 
 
+def counts(package: Path) -> None:
+    """Bits a character of n-grams counted in the same training text, on the same windows."""
+    from tripartite.rivals import counted
+
+    text = dictionary(package)
+    blocks = range(0, len(text) - BLOCK, BLOCK)
+    held_out = [start for i, start in enumerate(blocks) if i % EVERY == EVERY - 1]
+    ends = [0, *(start + BLOCK for start in held_out)]
+    pieces = [text[a:b] for a, b in zip(ends, [*held_out, len(text)], strict=True)]
+    starts = [a + s for a in held_out for s in range(0, BLOCK - WINDOW, WINDOW)]
+    windows = [text[s : s + WINDOW + 1] for s in starts]
+    with (WORK / "rivals-text-counted.csv").open("w", newline="") as file:
+        for n in range(1, 8):
+            nats = counted(pieces, windows, n) * math.log(2)
+            file.write(f"text,counted-{n},0,shipped,,{nats:.9g},\n")
+
+
 def run(task: str, package: Path | None) -> None:
     data = digits() if task == "digits" else characters(package)
     WORK.mkdir(parents=True, exist_ok=True)
@@ -384,6 +402,7 @@ def pack() -> None:
         for task in SETTINGS:
             for kind in KINDS:
                 file.write((WORK / f"rivals-{task}-{kind}.csv").read_text())
+        file.write((WORK / "rivals-text-counted.csv").read_text())
     for task in SETTINGS:
         arrays = load_file(WORK / f"rivals-{task}.safetensors")
         if task == "text":
@@ -398,7 +417,7 @@ def pack() -> None:
 
 if __name__ == "__main__":
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("task", choices=["digits", "text", "pack"])
+    parser.add_argument("task", choices=["digits", "text", "counts", "pack"])
     parser.add_argument("package", nargs="?", type=Path, help="of the text")
     parser.add_argument("--work", type=Path, help="folder for what is not packed yet")
     parser.add_argument("--quick", action="store_true", help="a few steps of two seeds, as a test")
@@ -408,5 +427,7 @@ if __name__ == "__main__":
         SETTINGS = {task: (*s[:4], 8, *s[5:7], 2, 4) for task, s in SETTINGS.items()}
     if asked.task == "pack":
         pack()
+    elif asked.task == "counts":
+        counts(asked.package)
     else:
         run(asked.task, asked.package)

@@ -24,6 +24,17 @@ def signs(*shape, seed=0):
     return np.random.default_rng(seed).choice([-1.0, 1.0], shape)
 
 
+def test_misfit_is_the_error_after_the_best_factor():
+    exact, other = tokens(leading=(3,))[2], tokens(leading=(3,), seed=1)[2]
+    a, b = (x.reshape(3, -1) for x in (other, exact))
+    best = [np.linalg.lstsq(x[:, None], y, rcond=None)[1][0] ** 0.5 for x, y in zip(a, b)]
+    np.testing.assert_allclose(
+        rivals.misfit(other, exact), best / np.linalg.norm(b, axis=1), rtol=1e-12
+    )
+    assert np.all(rivals.misfit(-3 * exact, exact) < 1e-14)  # no rounding of a cosine
+    np.testing.assert_array_equal(rivals.misfit(0 * exact, exact), 1)
+
+
 # ---- modern Hopfield network
 
 
@@ -472,6 +483,19 @@ def test_sparse_memory_answers_nothing_where_nothing_is_near():
 def test_bad_input_is_refused_by_name(call, words):
     with pytest.raises(ValueError, match=words):
         call(*tokens())
+
+
+def test_counted_characters_by_hand():
+    # "aab": after a come a and b, once each; b is followed by nothing; 2 characters
+    a = (2 + 2 / 2) / (3 + 2)  # one character: two of three are a, two kinds
+    assert rivals.counted(["aab"], ["ba"], 1) == pytest.approx(-math.log2(a))
+    a_after_a = (1 + 2 * a) / (2 + 2)
+    assert rivals.counted(["aab"], ["aa"], 2) == pytest.approx(-math.log2(a_after_a))
+    assert rivals.counted(["aab"], ["ba"], 2) == pytest.approx(-math.log2(a))  # b: no context
+    # all characters after "aa" sum to one
+    chances = [2 ** -rivals.counted(["aabacab"], ["aa" + c], 3) for c in "abc"]
+    first = 2 ** -rivals.counted(["aabacab"], ["aa"], 3)
+    assert sum(c * c for c in chances) / first == pytest.approx(1)  # two characters a window
 
 
 def test_public_implementations_compute_the_same():

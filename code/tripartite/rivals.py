@@ -8,7 +8,8 @@ Those whose kernel is phi(q).phi(k) are hidden neurons for `network`: elu_neuron
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
+from collections import Counter
+from collections.abc import Callable, Sequence
 from functools import cache
 from typing import NamedTuple
 
@@ -26,6 +27,18 @@ Array = np.ndarray
 def unit(x: Array) -> Array:
     """Tokens at unit length, (..., tokens, d)."""
     return x / np.linalg.norm(x, axis=-1, keepdims=True)
+
+
+def misfit(found: Array, exact: Array) -> Array:
+    """Sine of the angle between two outputs (heads, ...), each head as one long vector: (heads,).
+
+    The relative error that is left after the best single factor; 1 for an output of zeros. From the
+    residual, not from the cosine, whose rounding alone would be an error of 1e-8.
+    """
+    a, b = (np.reshape(x, (len(x), -1)) for x in (found, exact))
+    square = np.sum(a * a, axis=1)
+    factor = np.sum(a * b, axis=1) / np.where(square > 0, square, 1.0)
+    return np.linalg.norm(b - factor[:, None] * a, axis=1) / np.linalg.norm(b, axis=1)
 
 
 # ---- modern Hopfield network
@@ -533,3 +546,42 @@ def attend(
         return found
     total = np.sum(weights, axis=-1, keepdims=True)
     return np.divide(found, total, out=np.zeros_like(found), where=total != 0)
+
+
+# ---- a control without attention
+
+
+def counted(pieces: Sequence[str], windows: Sequence[str], order: int) -> float:
+    """Bits a character of an n-gram model that was counted in pieces of text, on windows of others.
+
+    P_n(c | h) = (count(hc) + kinds(h) P_{n-1}(c | h')) / (count(h) + kinds(h)), kinds(h) being how
+    many different characters followed h, and h' being h without its first; all are alike at n = 0.
+    The first character of a window is given. Witten and Bell 1991, their method C.
+    """
+    check_positive_int(order=order)
+    alphabet = len(set().union(*pieces, *windows))
+    seen = [Counter() for _ in range(order + 1)]
+    for n in range(1, order + 1):
+        for piece in pieces:
+            seen[n].update(piece[i : i + n] for i in range(len(piece) - n + 1))
+    total, kinds = Counter(), Counter()
+    for counts in seen[1:]:
+        for gram, count in counts.items():
+            total[gram[:-1]] += count
+            kinds[gram[:-1]] += 1
+
+    def chance(gram: str) -> float:
+        if not gram:
+            return 1 / alphabet
+        before, shorter = gram[:-1], chance(gram[1:])
+        if not total[before]:
+            return shorter
+        count = seen[len(gram)][gram]
+        return (count + kinds[before] * shorter) / (total[before] + kinds[before])
+
+    bits = [
+        -math.log2(chance(window[max(0, i + 1 - order) : i + 1]))
+        for window in windows
+        for i in range(1, len(window))
+    ]
+    return sum(bits) / len(bits)
