@@ -19,6 +19,7 @@ import gzip
 import math
 import subprocess
 import time
+from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
@@ -177,11 +178,14 @@ class Model:
             if self.divisor:  # exponents are bounded by half a squared direction
                 a = a - 0.5 * (q * q).sum(-1, keepdim=True)
                 weights = torch.exp(a) @ torch.exp(b).transpose(-1, -2) / N_NEURONS
-            else:  # what a query's exponents share divides out
-                top = b.amax(3, keepdim=True).detach()  # a scale for each neuron, as in the module
-                a = a + top
+            else:  # what a query's exponents share divides out; each key has a scale of its own
+                top = b.amax(-1, keepdim=True).detach()
                 a = torch.exp(a - a.amax(-1, keepdim=True).detach())
                 weights = a @ torch.exp(b - top).transpose(-1, -2)
+                top = top.transpose(-1, -2).expand_as(weights)
+                if self.causal:
+                    top = top.masked_fill(future, -math.inf)
+                weights = weights * torch.exp(top - top.amax(-1, keepdim=True))
         if self.causal:
             weights = weights.masked_fill(future, 0.0)
         y = weights @ v
@@ -375,11 +379,11 @@ def counts(package: Path) -> None:
             file.write(f"text,counted-{n},0,shipped,,{nats:.9g},\n")
 
 
-def run(task: str, package: Path | None) -> None:
+def run(task: str, package: Path | None, kinds: Sequence[str] = KINDS) -> None:
     data = digits() if task == "digits" else characters(package)
     WORK.mkdir(parents=True, exist_ok=True)
     save_file(data[-1], WORK / f"rivals-{task}.safetensors")
-    for kind in KINDS:
+    for kind in kinds:
         place = WORK / f"rivals-{task}-{kind}.csv"
         if place.exists():
             continue
@@ -420,6 +424,7 @@ if __name__ == "__main__":
     parser.add_argument("task", choices=["digits", "text", "counts", "pack"])
     parser.add_argument("package", nargs="?", type=Path, help="of the text")
     parser.add_argument("--work", type=Path, help="folder for what is not packed yet")
+    parser.add_argument("--kinds", nargs="+", choices=KINDS, default=KINDS)
     parser.add_argument("--quick", action="store_true", help="a few steps of two seeds, as a test")
     asked = parser.parse_args()
     WORK = asked.work or WORK
@@ -430,4 +435,4 @@ if __name__ == "__main__":
     elif asked.task == "counts":
         counts(asked.package)
     else:
-        run(asked.task, asked.package)
+        run(asked.task, asked.package, asked.kinds)
