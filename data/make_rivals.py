@@ -5,8 +5,8 @@
     python data/make_rivals.py counts dict-devil.deb  # n-grams, without torch; seconds
     python data/make_rivals.py pack                 # seconds
 
-Needs torch, scikit-learn, safetensors (pip install torch scikit-learn==1.9.1 safetensors) and, for
-the text, the Debian package dict-devil 1.0-13.1. Every kind of a task gets the same data order,
+Needs torch, scikit-learn, safetensors (pip install torch scikit-learn==1.9.1 safetensors), for the
+text the Debian package dict-devil 1.0-13.1, and for counts the book's own module. Every kind of a task gets the same data order,
 steps, learning rate and initial weights for the same seed; nothing was tuned for one of them. All
 seeds of a kind are trained at once, each by itself. A kind that is done is not trained again.
 """
@@ -399,13 +399,16 @@ def run(task: str, package: Path | None, kinds: Sequence[str] = KINDS) -> None:
 
 
 def pack() -> None:
-    """The log of all runs, and the weights of one seed."""
+    """The log of all runs, for other divisors their ends only, and the weights of one seed."""
     (DATA / "models").mkdir(exist_ok=True)
     with (DATA / "results" / "rivals-training.csv").open("w", newline="") as file:
         file.write("task,kind,seed,step,train,held_out,accuracy\n")
         for task in SETTINGS:
             for kind in KINDS:
-                file.write((WORK / f"rivals-{task}-{kind}.csv").read_text())
+                for row in csv.reader((WORK / f"rivals-{task}-{kind}.csv").open()):
+                    if row[3] == "shipped" or not kind.endswith(DIVISORS[1:]):
+                        short = (f"{float(z):.6g}" if z else "" for z in row[4:])
+                        file.write(",".join([*row[:4], *short]) + "\n")
         file.write((WORK / "rivals-text-counted.csv").read_text())
     for task in SETTINGS:
         arrays = load_file(WORK / f"rivals-{task}.safetensors")
