@@ -1,14 +1,15 @@
 """Small Transformers, trained with softmax attention and with its rivals: models/rivals-*.
 
-    python data/make_rivals.py digits               # twenty seeds of eleven kinds
-    python data/make_rivals.py text dict-devil.deb  # eight seeds: a GPU's work
-    python data/make_rivals.py counts dict-devil.deb  # n-grams, without torch; seconds
-    python data/make_rivals.py pack                 # seconds
+    python data/make_rivals.py digits                 # twenty seeds of eleven kinds
+    python data/make_rivals.py text dict-devil.deb    # eight seeds: a GPU's work
+    python data/make_rivals.py counts dict-devil.deb  # n-grams; seconds
+    python data/make_rivals.py pack                   # seconds
 
 Needs torch, scikit-learn, safetensors (pip install torch scikit-learn==1.9.1 safetensors), for the
-text the Debian package dict-devil 1.0-13.1, and for counts the book's own module. Every kind of a task gets the same data order,
-steps, learning rate and initial weights for the same seed; nothing was tuned for one of them. All
-seeds of a kind are trained at once, each by itself. A kind that is done is not trained again.
+text the Debian package dict-devil 1.0-13.1, and for counts the book's own module. Every kind of a
+task gets the same data order, steps, learning rate and initial weights for the same seed; nothing
+was tuned for one of them. All seeds of a kind are trained at once, each by itself. A kind that is
+done is not trained again.
 """
 
 from __future__ import annotations
