@@ -526,7 +526,8 @@ def whole_drive(
     )
     noise = spread * pull**2
     if selves:  # all memories at once, which T makes largest
-        noise += (tau * (1 + b) / (1 - share)) ** 2
+        shared = tau * (1 + b) / (1 - share)
+        noise += shared**2 + 4 * pull * shared * (1 + b * m2)
     return Drive(float(a), float(a**2 * pull * overlap**3), float(np.sqrt(noise * k) / n_neurons))
 
 
