@@ -251,26 +251,45 @@ def test_largest_eigenvalue_of_many_random_memories():
         assert own == pytest.approx(1 + k / n, rel=0.03)
 
 
+def settled_synapses(xi, times, share, selves):
+    """What every pattern of pairs makes of the synapses, (N^2, N^2), and the scale of T."""
+    n = xi.shape[1]
+    largest = np.linalg.eigvalsh(as_matrix(xi, 1.0, selves))[-1]
+    scale = share * (times.leak_p - 1 / times.leak_s) / largest
+    T, one = as_matrix(xi, scale, selves), np.eye(n * n)
+    return np.linalg.inv(times.leak_s * one - np.linalg.inv(times.leak_p * one - T)), scale
+
+
 @pytest.mark.parametrize("selves", [True, False])
-def test_whole_network_settles_where_recall_whole_says(selves):
+@pytest.mark.parametrize("share", [0.5, 0.8, 0.95])
+def test_whole_network_settles_where_recall_whole_says(selves, share):
     """The synapses it never forms, solved for as N^2 linear equations, then one update."""
-    n, times, share = 9, Times(leak_s=1.2, leak_p=1.5), 0.7
-    xi, states = patterns(4, n), patterns(30, n, 5).astype(float)
-    largest = np.linalg.eigvalsh(as_matrix(xi, n**-2.0, selves))[-1]
-    strength = share * (1.5 - 1 / 1.2) / largest
-    T = as_matrix(xi, strength * n**-2.0, selves)
-    settled = np.linalg.inv(1.2 * np.eye(n * n) - np.linalg.inv(1.5 * np.eye(n * n) - T))
-    for state in states:
-        g = (settled @ np.outer(state, state).ravel()).reshape(n, n)
+    n, times = 7, Times(leak_s=1.3, leak_p=0.9)
+    states = np.array(list(itertools.product([-1.0, 1.0], repeat=n)))
+    for seed in range(4):
+        xi = patterns(5, n, seed)
+        settled, _ = settled_synapses(xi, times, share, selves)
+        pairs = states[:, :, None] * states[:, None, :]
+        g = (pairs.reshape(-1, n * n) @ settled).reshape(-1, n, n)
         if not selves:
-            np.fill_diagonal(g, 0)
-        found = memory.recall_whole(xi, state[None], times, share, steps=1, selves=selves)[0]
-        np.testing.assert_array_equal(found, np.sign(g @ state))
-    couplings = Couplings(xi, strength * n**-2.0, selves=selves)
+            g *= ~np.eye(n, dtype=bool)
+        drive = np.vecdot(g, states[:, None, :])
+        sure = np.all(np.abs(drive) > 1e-9, axis=1)
+        found = memory.recall_whole(xi, states, times, share, steps=1, selves=selves)
+        np.testing.assert_array_equal(found[sure], np.sign(drive)[sure])
+        assert np.mean(sure) > 0.5
+
+
+@pytest.mark.parametrize("selves", [True, False])
+def test_held_network_ends_where_it_settles(selves):
+    n, times = 9, Times(leak_s=1.2, leak_p=1.5)
+    xi, state = patterns(4, n), patterns(1, n, 5)[0].astype(float)
+    settled, scale = settled_synapses(xi, times, 0.7, selves)
+    couplings = Couplings(xi, scale, selves=selves)
     layers = Layers(saturating(20.0), LINEAR, LINEAR)
-    start = memory.at_rest(states[0])
+    start = memory.at_rest(state)
     end = memory.simulate(start, couplings, layers, times, [0, 200], held=True, rtol=1e-9)
-    expected = (settled @ np.outer(states[0], states[0]).ravel()).reshape(n, n)
+    expected = (settled @ np.outer(state, state).ravel()).reshape(n, n)
     np.testing.assert_allclose(end.s[-1], expected, atol=1e-6)
 
 
