@@ -2,8 +2,11 @@
 
 import csv
 import json
+import os
 import re
+import signal
 import subprocess
+import time
 from pathlib import Path
 
 import numpy as np
@@ -178,7 +181,7 @@ def test_verify_says_what_differs_and_why(accepted):
     result = accepted.tripartite("verify", "--all")
     assert result.returncode == 1
     for line in (
-        "C1.1 Largest value 4.5 < 4 FAILS",
+        "C1 largest-value: Largest value 4.5 < 4 FAILS",
         "data: gain.txt has another SHA-256 than data/README.md states",
         "data: edited, not committed: data/gain.txt",
     ):
@@ -199,7 +202,7 @@ def test_causes_that_git_and_the_lock_know(accepted):
         return result.stdout.splitlines()
 
     (accepted.root / "causes.py").write_text(CAUSES)
-    # the chapter imports features, and that checks; neither imports attention
+    # the chapter imports features, and that checks; neither imports rivals
     accepted.edit(
         "book/01-tiny.ipynb", "import numpy as np", "import numpy as np, tripartite.features"
     )
@@ -211,14 +214,14 @@ def test_causes_that_git_and_the_lock_know(accepted):
     lock = (accepted.root / "requirements.lock").read_text()
     pin, commit = pins(lock)["numpy"], git(accepted, "log", "-1", "--format=%h")
     accepted.edit("requirements.lock", "\nnumpy==", "\nnumpy==0.")
-    accepted.edit("code/tripartite/attention.py", '"""Softmax', '"""Scaled softmax')
+    accepted.edit("code/tripartite/rivals.py", '"""', '"""All ')
     accepted.edit("code/tripartite/checks.py", '"""', '"""All ')
     accepted.edit("book/01-tiny.ipynb", "size: float = 1.0", "size: float = 1.25")
     found = causes()
     assert found[0] == "parameters: size = 1.25, the reference has 1.0"
     assert found[1].startswith("package version: numpy ") and ", the lock has 0." in found[1]
     assert found[2:] == [
-        "code: edited, not committed: code/tripartite/attention.py, code/tripartite/checks.py",
+        "code: edited, not committed: code/tripartite/checks.py",
         "chapter: edited, not committed: book/01-tiny.ipynb",
         f"lock: changed since the reference ({commit}): numpy {pin} to 0.{pin}",
     ]
@@ -294,6 +297,27 @@ def test_errors_show_a_traceback_only_when_asked(tiny_book):
     quiet, loud = invoke("run", "9"), invoke("--debug", "run", "9")
     assert quiet.exit_code == 2 and quiet.output.startswith("Error: chapter '9': must be one of")
     assert isinstance(loud.exception, LookupError)
+
+
+@pytest.mark.parametrize("made_of_it", [None, ImportError("multiarray failed to import")])
+def test_ctrl_c_ends_with_130_whatever_a_library_makes_of_it(tiny_book, monkeypatch, made_of_it):
+    from companion import run as runs
+
+    def interrupted(*_):
+        try:
+            os.kill(os.getpid(), signal.SIGINT)
+            time.sleep(60)
+        except KeyboardInterrupt:
+            raise made_of_it or KeyboardInterrupt from None
+
+    monkeypatch.setattr(runs, "run", interrupted)
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    try:
+        result = invoke("run", "1")
+        assert (result.exit_code, result.output) == (130, "interrupted\n")
+        assert signal.getsignal(signal.SIGINT) is signal.default_int_handler
+    finally:
+        signal.signal(signal.SIGINT, before)
 
 
 def test_help_names_every_command_and_exit_code():
