@@ -33,7 +33,7 @@ TINY_FIGURE = """\
 fig, ax = plt.subplots()
 ax.plot(x, y)
 publish(fig, "tiny-wave", data={"x": x, "y": y})"""
-TINY_CLAIM = 'claim("C1", "Largest value", y.max(), "< 4")'
+TINY_CLAIM = 'claim("C1", "largest-value", "Largest value", y.max(), "< 4", kind="result")'
 
 
 class Checkout:
@@ -95,8 +95,7 @@ class Checkout:
         assert result.returncode == 0, result.stderr
 
     def nbval(self) -> subprocess.CompletedProcess:
-        sanitize = str(ROOT / "tests/nbval_sanitize.cfg")
-        options = ["--nbval", "--nbval-current-env", "--nbval-sanitize-with", sanitize]
+        options = ["-p", "companion.pytest_nbval", "--nbval", "--nbval-current-env"]
         return self.call("pytest", "-q", "-p", "no:cacheprovider", *options, str(self.notebook))
 
 

@@ -41,7 +41,7 @@ def test_list_has_every_parameter_figure_and_claim():
         for parameter in shown["parameters"].values():
             assert parameter.keys() == {"type", "default", "meaning", "unit", "allowed"}
     text = invoke("list").output
-    assert "-p head: int = 4" in text and "figure head-atlas" in text and "claim C5.1 " in text
+    assert "-p head: int = 4" in text and "figure head-atlas" in text and "claim exponent-of-the-error " in text
 
 
 def test_every_key_that_the_book_cites_has_an_entry_that_bibtex_reads():
@@ -166,7 +166,7 @@ def test_verify_says_what_differs_and_why(accepted):
     code, verdicts, causes = verify(accepted, "1")
     assert (code, causes) == (0, "")
     assert verdicts == {
-        "x": "same", "y": "same", "C1.1 Largest value": "holds", "other outputs that differ": "same"
+        "x": "same", "y": "same", "C1 largest-value: Largest value": "holds", "other outputs that differ": "same"
     }  # fmt: skip
 
     code, verdicts, causes = verify(accepted, "tiny-wave", "-p", "size=3", "-p", "seed=4")

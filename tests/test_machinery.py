@@ -147,7 +147,7 @@ def test_a_change_in_the_code_shows_in_the_comparison(accepted):
 def test_run_with_other_parameters_reports_what_changed(accepted):
     result = accepted.tripartite("run", "1", "-p", "size=3", "-p", "wave=cosine")
     assert result.returncode == 1  # the claim does not hold with them
-    assert "claim C1 fails: Largest value: 5" in result.stdout
+    assert "claim largest-value fails: Largest value: 5" in result.stdout
     assert "figure tiny-wave: y differs by" in result.stdout
     (folder,) = (accepted.root / "runs/01-tiny").glob("[!.]*")
     assert folder.name == "size=3.0-wave=cosine"

@@ -31,8 +31,8 @@ note("begun")
 time.sleep(float(open("../pause.txt").read()))
 if str(seed) in open("../killed.txt").read().split():
     os.kill(os.getpid(), signal.SIGKILL)
-claim("C5", "Gain", gain * {1: 2}.get(seed, 1) / (seed != 13), "< 3")"""
-END = 'note("ended")\nclaim("C5", "Seed", float(seed), "< 50")'
+claim("C5", "gain", "Gain", gain * {1: 2}.get(seed, 1) / (seed != 13), "< 3", kind="result")"""
+END = 'note("ended")\nclaim("C5", "seed", "Seed", float(seed), "< 50", kind="result")'
 
 
 class Slow:
@@ -153,13 +153,13 @@ def test_table_has_every_result_and_every_failure(slow):
     rows = slow.table()
     observed = {(row["seed"], row["quantity"]): row["value"] for row in rows if row["quantity"]}
     assert observed == {
-        ("0", "claim C5.1"): "2",
-        ("0", "claim C5.2"): "0",
-        ("1", "claim C5.1"): "4",
-        ("1", "claim C5.2"): "1",
+        ("0", "claim gain"): "2",
+        ("0", "claim seed"): "0",
+        ("1", "claim gain"): "4",
+        ("1", "claim seed"): "1",
     }
     assert {row["seed"]: row["error"] for row in rows if row["error"]}.keys() == {"2", "13"}
-    holds = {row["seed"]: row["holds"] for row in rows if row["quantity"] == "claim C5.1"}
+    holds = {row["seed"]: row["holds"] for row in rows if row["quantity"] == "claim gain"}
     assert holds == {"0": "true", "1": "false"}
     parquet = pyarrow.parquet.read_table(slow.runs / "table.parquet")
     assert parquet.num_rows == len(rows) == 6
@@ -234,17 +234,17 @@ for place in places:
     place["dirty"] = "yes"
 plt.rcParams["lines.linewidth"] = 99
 os.chdir("/")
-claim("C1", "Leaks", leaks, "< 0.5")"""
+claim("C1", "leaks", "Leaks", leaks, "< 0.5", kind="result")"""
 
 
 def test_no_state_leaks_from_run_to_run(slow):
-    draw = 'claim("C2", "Drawn without a seed", np.random.rand(), "> -1")'
+    draw = 'claim("C2", "drawn", "Drawn without a seed", np.random.rand(), "> -1", kind="result")'
     slow.write(PARAMETERS, LEAKS, draw)
     result = slow.sweep("-p", "seed=0..3", "-j", "1")
     assert result.returncode == 0, result.stderr + result.stdout
     rows = slow.table()
-    assert [row["value"] for row in rows if row["quantity"] == "claim C1.1"] == ["0"] * 4
-    drawn = {row["value"] for row in rows if row["quantity"] == "claim C2.1"}
+    assert [row["value"] for row in rows if row["quantity"] == "claim leaks"] == ["0"] * 4
+    drawn = {row["value"] for row in rows if row["quantity"] == "claim drawn"}
     assert len(drawn) == 4  # a fork does not repeat its siblings' random numbers
 
 

@@ -18,7 +18,7 @@ from sphinx.util.docutils import SphinxDirective, SphinxRole
 
 from companion import choices
 from companion.chapters import Chapter
-from companion.claims import ROUNDING, Claim, limits, margins, recorded
+from companion.claims import Claim, limits, margins, recorded
 from companion.paths import BOOK, DATA
 
 logger = logging.getLogger(__name__)
@@ -34,24 +34,25 @@ def results(name: str) -> dict:
     return json.loads(path.read_text(encoding="utf-8")) if path.exists() else {}
 
 
-def checked_claims(srcdir) -> list[tuple[object, str, dict]]:
-    """(chapter, cell, claim) of every claim of the book; a warning for one without its check."""
+def checked_claims(srcdir) -> list[tuple[object, dict]]:
+    """(chapter, claim) of every claim of the book; a warning for one without its check."""
     found = []
     for chapter in staged(srcdir):
         notebook = chapter.read()
-        known = recorded(notebook)
+        known = recorded(notebook).values()
+        sound = {claim["cell"] for claim in known if claim["holds"]}
         for cell in notebook.cells:
             makes_one = cell.cell_type == "code" and re.search(r"^claim\(", cell.source, re.M)
-            if makes_one and not known.get(cell.id, {}).get("holds"):
+            if makes_one and cell.id not in sound:
                 logger.warning(f"{chapter.slug}: a claim is not checked: {cell.source[:80]!r}")
-        found += [(chapter, cell, claim) for cell, claim in known.items()]
+        found += [(chapter, claim) for claim in known]
     return found
 
 
 def check_statements(srcdir, found) -> None:
     """A warning for a claim of the paper that the table calls shown and that nothing checks."""
     page = Path(srcdir, "book", "claims.md").read_text(encoding="utf-8")
-    checked = {claim["paper_claim"] for _, _, claim in found}
+    checked = {claim["paper_claim"] for _, claim in found}
     for name in re.findall(r"^\| (C\d) \|.*\| shown[^|]*\|$", page, re.M):
         if name not in checked:
             logger.warning(f"claims.md says that {name} is shown, and no chapter checks it")
@@ -70,7 +71,7 @@ def number(value: float) -> str:
     value = float(value)  # NaN is stored as a word
     if math.isnan(value):
         return "undefined"
-    return "zero up to rounding" if abs(value) < ROUNDING else f"{value:.3g}"
+    return f"{value:.3g}"
 
 
 def cell_link(slug: str, cell: str, words: str) -> str:

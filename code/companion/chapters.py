@@ -152,12 +152,10 @@ class Chapter:
 
 
 def named(claims: list[dict]) -> dict[str, dict]:
-    """A chapter's claims by name: C5.2 is the second one on the paper's claim C5."""
-    counts: dict[str, int] = {}
-    names = {}
-    for claim in claims:
-        counts[claim["paper_claim"]] = number = counts.get(claim["paper_claim"], 0) + 1
-        names[f"{claim['paper_claim']}.{number}"] = claim
+    """A chapter's claims by name; raises ChapterError where two have the same."""
+    names = {claim["name"]: claim for claim in claims}
+    if len(names) != len(claims):
+        raise ChapterError("two claims of a chapter have the same name")
     return names
 
 

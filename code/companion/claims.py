@@ -13,7 +13,11 @@ _NUMBER = r"[-+]?[0-9.]+(?:e[-+]?\d+)?"
 _BOUND = re.compile(
     rf"(?:(?P<sign>[<>])\s*(?P<limit>{_NUMBER}))|(?P<low>{_NUMBER})\s*\.\.\s*(?P<high>{_NUMBER})"
 )
-ROUNDING = 1e-9  # a bound below this is one on rounding errors, which differ between machines
+KINDS = {
+    "identity": "holds by algebra, up to rounding, which differs between machines: its size is not shown",
+    "fact": "one value, whatever the seed",
+    "result": "depends on the seed, and is tried with seeds that nobody chose",
+}
 
 
 class ClaimError(AssertionError):
@@ -25,6 +29,8 @@ class Claim:
     """One checked claim; observed is the value nearest to (or beyond) its bound."""
 
     paper_claim: str
+    name: str
+    kind: str
     statement: str
     observed: float
     bound: str
@@ -40,8 +46,8 @@ class Claim:
         return f"(must be {self.bound}{worst})"
 
     def number(self) -> str:
-        if self.holds and self.bound.startswith("<") and abs(self.observed) < ROUNDING:
-            return "zero up to rounding"
+        if self.kind == "identity" and self.holds:
+            return "none but rounding"
         return f"{self.observed:.2g}"
 
     def _repr_mimebundle_(self, include=None, exclude=None):
@@ -51,6 +57,7 @@ class Claim:
         markup = (
             f'<div class="claim claim-{verdict}">'
             f'<span class="claim-id" title="claim of the paper">{esc(self.paper_claim)}</span> '
+            f'<span class="claim-kind" title="{esc(KINDS[self.kind])}">{self.kind}</span> '
             f'{esc(self.statement)}: <span class="claim-number">{esc(self.number())}</span> '
             f'<span class="claim-bound">{esc(self.condition())}</span></div>'
         )
@@ -59,17 +66,30 @@ class Claim:
 
 
 def claim(
-    paper_claim: str, statement: str, observed, bound: str, *, figure: str | None = None
+    paper_claim: str,
+    name: str,
+    statement: str,
+    observed,
+    bound: str,
+    *,
+    kind: str,
+    figure: str | None = None,
 ) -> Claim:
     """Check a claim and show it as a sentence with its computed number.
 
-    paper_claim: C1..C9; observed: one number, or an array of them (seeds, heads, ...), every one
-    of which must meet the bound; bound: "< 0.05", "> 2" or "0.9 .. 1.1"; figure: the name of the
-    figure that shows it. Raises ClaimError if it does not hold (or is NaN), unless the run was
-    told to go on (TRIPARTITE_CLAIMS=report), and ValueError on a malformed claim.
+    paper_claim: C1..C9; name: its identity in the chapter, words joined by hyphens; observed: one
+    number, or an array of them (seeds, heads, ...), every one of which must meet the bound; bound:
+    "< 0.05", "> 2" or "0.9 .. 1.1", as book/bounds.yml has it; kind: identity, fact or result;
+    figure: the name of the figure that shows it. Raises ClaimError if it does not hold (or is
+    NaN), unless the run was told to go on (TRIPARTITE_CLAIMS=report), and ValueError on a
+    malformed claim.
     """
     if not re.fullmatch(r"C[1-9]", paper_claim):
         raise ValueError(f"paper_claim = {paper_claim!r}: must be C1 to C9")
+    if not re.fullmatch(r"[a-z0-9]+(-[a-z0-9]+)*", name):
+        raise ValueError(f"name = {name!r}: must be lower-case words joined by hyphens")
+    if kind not in KINDS:
+        raise ValueError(f"kind = {kind!r}: must be one of {', '.join(KINDS)}")
     values = np.atleast_1d(np.asarray(observed, dtype=float)).ravel()
     if values.size == 0:
         raise ValueError("observed: must hold at least one number")
@@ -77,6 +97,8 @@ def claim(
     worst = int(np.argmin(np.where(np.isnan(distances), -np.inf, distances)))
     result = Claim(
         paper_claim,
+        name,
+        kind,
         statement,
         float(values[worst]),
         bound,
@@ -85,14 +107,17 @@ def claim(
         bool(distances[worst] > 0),
     )
     if not result.holds and os.environ.get("TRIPARTITE_CLAIMS") != "report":
-        raise ClaimError(f"{paper_claim}: {result.sentence()}")
+        raise ClaimError(f"{paper_claim} {name}: {result.sentence()}")
     return result
 
 
 def recorded(notebook) -> dict[str, dict]:
-    """The claims that an executed notebook checked, by the id of the cell."""
+    """The claims that an executed notebook checked, by name, each with the id of its cell."""
     return {
-        cell.id: dict(output["metadata"]["tripartite"]["claim"])
+        output["metadata"]["tripartite"]["claim"]["name"]: {
+            **output["metadata"]["tripartite"]["claim"],
+            "cell": cell.id,
+        }
         for cell in notebook.cells
         for output in cell.get("outputs", [])
         if "claim" in output.get("metadata", {}).get("tripartite", {})

@@ -173,7 +173,8 @@ def list_(as_json: bool) -> None:
         for name in chapter.figures():
             click.echo(f"  figure {name}")
         for name, claim in chapter.claims().items():
-            click.echo(f"  claim {name} {claim['statement']}: {claim['bound']}")
+            about = f"({claim['paper_claim']}, {claim['kind']})"
+            click.echo(f"  claim {name} {about} {claim['statement']}: {claim['bound']}")
 
 
 def _described(chapter) -> dict:

@@ -1,14 +1,20 @@
-"""When is a chapter stale? When its source, the code, its data or the lock has changed."""
+"""When is a result stale? When what computes it has changed: cells, imported modules, data or lock."""
 
 from __future__ import annotations
 
 import ast
 import hashlib
 import json
+from collections.abc import Iterable
+from functools import cache
 from pathlib import Path
 
 from .chapters import Chapter
 from .paths import DATA, LOCK, ROOT
+
+CODE = ROOT / "code"
+PACKAGES = ("tripartite", "companion")
+MADE = ("reference", "results")  # folders of data/ with what the book itself has found
 
 
 def sha256_of(path: Path) -> str:
@@ -18,31 +24,89 @@ def sha256_of(path: Path) -> str:
 
 
 def source_digests(chapter: Chapter) -> dict[str, str]:
-    """Digests of all that a chapter's outputs depend on: its source, code/, data/ read, lock."""
+    """Digests of all that a chapter computes with: its code cells, modules, data read, lock."""
     return {
-        "chapter": _source(chapter),
-        "code": _tree(p for p in (ROOT / "code").rglob("*") if p.suffix in (".py", ".mplstyle")),
+        "cells": _digest([cell.source for cell in chapter.code_cells()]),
+        "code": _tree(modules(chapter.code())),
         "data": _tree(data_read(chapter)),
         "lock": sha256_of(LOCK),
     }
 
 
+def computed(chapter: Chapter) -> str:
+    """One digest of what a chapter's numbers depend on: seeds and choices are valid for this only.
+
+    The book's machinery is not in it: it shows numbers, and computes none.
+    """
+    science = [path for path in modules(chapter.code()) if path.parent.name == "tripartite"]
+    return _digest(source_digests(chapter) | {"code": _tree(science)})
+
+
 def state(chapter: Chapter) -> str:
-    """One digest of a chapter's sources and references: cached outputs are valid for this only."""
-    references = (DATA / "reference").glob("*")
+    """One digest of what its executed copy depends on: all sources, captions, style, references."""
+    metadata = [dict(cell.metadata) for cell in chapter.code_cells()]
     names = chapter.figures()
-    compared = {"reference": _tree(path for path in references if path.stem in names)}
-    return hashlib.sha256(json.dumps(source_digests(chapter) | compared).encode()).hexdigest()
+    shown = [path for path in (DATA / "reference").glob("*") if path.stem in names]
+    shown += CODE.rglob("*.mplstyle")
+    return _digest([source_digests(chapter), metadata, _tree(shown)])
+
+
+def modules(code: str) -> list[Path]:
+    """Files of code/ that Python code imports, and those that they import, anywhere in them."""
+    found: dict[Path, None] = {}
+    queue = list(_imported(_without_magics(code), None))
+    while queue:
+        if (path := queue.pop()) not in found:
+            found[path] = None
+            queue += _imports_of(path, path.stat().st_mtime_ns)
+    return sorted(found)
+
+
+@cache
+def _imports_of(path: Path, changed: int) -> list[Path]:
+    """Read once for every version of the file."""
+    return list(_imported(path.read_text(encoding="utf-8"), path))
+
+
+def _imported(code: str, path: Path | None) -> Iterable[Path]:
+    package = list(path.relative_to(CODE).with_suffix("").parts[:-1]) if path else []
+    for node in ast.walk(ast.parse(code)):
+        if isinstance(node, ast.Import):
+            for alias in node.names:
+                yield from _files(alias.name.split("."))
+        elif isinstance(node, ast.ImportFrom):
+            above = package[: len(package) + 1 - node.level] if node.level else []
+            parent = [*above, *(node.module.split(".") if node.module else [])]
+            yield from _files(parent)
+            for alias in node.names:
+                yield from _files([*parent, alias.name])
+
+
+def _files(parts: list[str]) -> Iterable[Path]:
+    """The module of that name and the packages it lies in, as far as they are ours."""
+    if not parts or parts[0] not in PACKAGES:
+        return
+    for k in range(1, len(parts) + 1):
+        for path in (CODE.joinpath(*parts[:k], "__init__.py"), CODE.joinpath(*parts[:k]).with_suffix(".py")):
+            if path.exists():
+                yield path
 
 
 def data_read(chapter: Chapter) -> list[Path]:
-    """Files of data/ that the chapter names in data("..."); all of them where a name is computed."""
-    everything = [p for p in DATA.rglob("*") if p.is_file() and "reference" not in p.parts]
+    """Files of data/ that the chapter names in data("..."), with any text in an f-string's fields.
+
+    All inputs where a name is computed otherwise.
+    """
     files: list[Path] = []
     for call in _calls_of_data(chapter.code()):
-        if len(call.args) != 1 or not isinstance(call.args[0], ast.Constant):
-            return everything
-        files.append(DATA / str(call.args[0].value))
+        name = call.args[0] if len(call.args) == 1 else None
+        if isinstance(name, ast.Constant):
+            files.append(DATA / str(name.value))
+        elif isinstance(name, ast.JoinedStr):
+            parts = [str(p.value) if isinstance(p, ast.Constant) else "*" for p in name.values]
+            files += DATA.glob("".join(parts))
+        else:
+            return [p for p in DATA.rglob("*") if p.is_file() and p.parent.name not in MADE]
     return files
 
 
@@ -59,13 +123,11 @@ def _without_magics(code: str) -> str:
     return "\n".join(line for line in code.splitlines() if not line.lstrip().startswith(("%", "!")))
 
 
-def _source(chapter: Chapter) -> str:
-    # prose counts too: what is built is the executed copy
-    cells = [(c.cell_type, c.source, dict(c.metadata)) for c in chapter.read().cells]
-    return hashlib.sha256(json.dumps(cells, sort_keys=True).encode()).hexdigest()
+def _digest(content) -> str:
+    return hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()
 
 
-def _tree(paths) -> str:
+def _tree(paths: Iterable[Path]) -> str:
     digest = hashlib.sha256()
     for path in sorted(set(paths)):
         content = sha256_of(path) if path.exists() else "missing"

@@ -9,15 +9,12 @@ import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 
-
 from . import plotted
 from .chapters import chapter_of_figure
+from .compare import TOLERANCE, deviates
 from .files import write_bytes
 from .passport import passport
 from .paths import figures, reference
-
-TOLERANCE = 1e-3
-"""Relative difference to the reference up to which a plotted number counts as the same."""
 
 
 @dataclass(frozen=True)
@@ -73,7 +70,7 @@ def _text(name, numbers, known, deviation, tolerance) -> str:
     if not beyond:
         return f"figure {name}\n{plotted.fingerprint(known)}"
     lines = [f"figure {name}", plotted.fingerprint(numbers), "differs from its reference:"]
-    return "\n".join(lines + [f"  {series}: {d:.2g} relative" for series, d in beyond.items()])
+    return "\n".join(lines + [f"  {deviates(series, d)}" for series, d in beyond.items()])
 
 
 def _pictures(fig) -> dict[str, bytes]:

@@ -14,14 +14,11 @@ import nbformat
 
 from .chapters import Chapter, ParameterError, Value, parse_parameters
 from .compare import Comparison
-from .freshness import data_read, sha256_of
+from .freshness import data_read, modules, sha256_of
 from .lock import pins
 from .passport import git
 from .paths import DATA, LOCK, ROOT
 from .run import run
-
-
-_IMPORTS = re.compile(r"^(?:from|import) [^\n(]*(?:\([^)]*\))?", re.M)
 
 
 def verify(known: list[Chapter], values: dict[str, Value]) -> dict[Chapter, Comparison]:
@@ -111,7 +108,7 @@ def _edits(chapter: Chapter) -> list[str]:
         for part, paths in {"code": ["code"], "data": data, "chapter": [here]}.items():
             if changed := _changed("HEAD", paths):
                 lines.append(f"{part}: edited, not committed: {changed}")
-        for part, paths in {"code": _modules(chapter.code()), "data": data}.items():
+        for part, paths in {"code": [str(path) for path in modules(chapter.code())], "data": data}.items():
             if not any(line.startswith(part) for line in lines):
                 if changed := _changed(commit, paths):
                     lines.append(f"{part}: changed since the reference ({commit}): {changed}")
@@ -129,19 +126,6 @@ def _changed(commit: str, paths: list[str]) -> str:
     if not paths:
         return ""
     return _short(git("diff", "--relative", "--name-only", commit, "--", *paths).splitlines())
-
-
-def _modules(code: str) -> list[str]:
-    """Files of the science that code imports, and those that they import."""
-    found: dict[str, None] = {}
-    queue = [code]
-    while queue:
-        for name in re.findall(r"\b\w+\b", "\n".join(_IMPORTS.findall(queue.pop()))):
-            path = ROOT / "code/tripartite" / f"{name}.py"
-            if path.exists() and str(path) not in found:
-                found[str(path)] = None
-                queue.append(path.read_text(encoding="utf-8"))
-    return list(found)
 
 
 def _reference_commit(chapter: Chapter) -> str:

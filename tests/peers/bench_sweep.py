@@ -24,14 +24,14 @@ WAIT = """\
 import time
 from companion import claim
 time.sleep(AMOUNT)
-claim("C5", "Seed", float(seed), "< 100")"""
+claim("C5", "seed", "Seed", float(seed), "< 100", kind="result")"""
 COMPUTE = """\
 import numpy as np
 from companion import claim
 x = np.random.default_rng(seed).normal(size=(400, 400))
 for _ in range(AMOUNT):
     x = np.tanh(x @ x.T / 400)
-claim("C5", "Size", np.abs(x).max(), "< 1.1")"""
+claim("C5", "size", "Size", np.abs(x).max(), "< 1.1", kind="result")"""
 
 
 def cell_seconds(run: Path) -> float:
