@@ -25,6 +25,7 @@ TINY_IMPORTS = """\
 import matplotlib.pyplot as plt
 import numpy as np
 from companion import claim, data, publish, use_style
+from tripartite import attention
 use_style()
 x = np.linspace(0, 6, 50)
 gain = float(data("gain.txt").read_text())

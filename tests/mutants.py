@@ -22,7 +22,7 @@ from typing import NamedTuple
 
 from companion.passport import commit
 from companion.paths import ROOT
-from companion.rerun import report
+from companion.results import of_mutant, report
 
 
 class Mutant(NamedTuple):
@@ -377,7 +377,11 @@ def judge(folder: Path, mutant: Mutant) -> dict:
         raise SystemExit(f"{mutant.test}: {done.stdout[-2000:]}{done.stderr[-2000:]}")
     caught = done.returncode == 1
     print(f"{'caught' if caught else 'SURVIVED':8} {mutant.module}: {mutant.mistake}", flush=True)
-    return mutant._asdict() | {"caught": caught, "seconds": round(time.monotonic() - start, 1)}
+    return mutant._asdict() | {
+        "of": of_mutant(mutant.module, mutant.test),
+        "caught": caught,
+        "seconds": round(time.monotonic() - start, 1),
+    }
 
 
 def main() -> None:

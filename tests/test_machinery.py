@@ -32,6 +32,7 @@ def refresh(checkout) -> str:
 def state(checkout, monkeypatch) -> str:
     """The digest of the chapter's sources, without starting anything."""
     monkeypatch.setattr(freshness, "ROOT", checkout.root)
+    monkeypatch.setattr(freshness, "CODE", checkout.root / "code")
     monkeypatch.setattr(freshness, "DATA", checkout.root / "data")
     monkeypatch.setattr(freshness, "LOCK", checkout.root / "requirements.lock")
     return freshness.state(Chapter(checkout.notebook))
@@ -46,7 +47,7 @@ def test_accepted_chapter_passes_nbval_and_a_change_of_one_percent_fails_it(acce
         accepted.edit("book/01-tiny.ipynb", old, new)
         failed = accepted.nbval()
         assert failed.returncode == 1
-        assert "differs from its reference" in failed.stdout
+        assert "figure tiny-wave: series 'y' differs by 0.0" in failed.stdout
         accepted.notebook.write_text(original)
 
 
@@ -60,7 +61,7 @@ def test_a_claim_that_fails_stops_accept_and_leaves_the_chapter_alone(checkout):
     before = checkout.notebook.read_bytes()
     result = checkout.tripartite("accept")
     assert result.returncode == 2
-    assert "ClaimError: C1: Largest value: 3 (must be < 2)" in result.stderr
+    assert "ClaimError: C1 largest-value: Largest value: 3 (must be < 2)" in result.stderr
     assert "Traceback" not in result.stderr
     assert checkout.notebook.read_bytes() == before
     assert not (checkout.root / "data/reference").exists()
@@ -82,6 +83,9 @@ def test_chapters_are_executed_again_only_when_stale(accepted):
     assert "executing" not in again and "1 figures (largest deviation 0)" in again
     accepted.edit("code/tripartite/attention.py", '"""Softmax', '"""Scaled softmax')
     assert "executing 1 of 1 chapters" in refresh(accepted)
+    accepted.edit("book/01-tiny.ipynb", "# Tiny", "# Other words")  # shown at once
+    assert "executing" not in refresh(accepted)
+    assert "# Other words" in (accepted.root / "_build/chapters/01-tiny.ipynb").read_text()
 
 
 @pytest.mark.parametrize(
@@ -98,6 +102,8 @@ def test_chapters_are_executed_again_only_when_stale(accepted):
 def test_a_change_in_any_source_makes_a_chapter_stale(checkout, monkeypatch, name, old, new):
     before = state(checkout, monkeypatch)
     (checkout.root / "data/unread.txt").write_text("no chapter reads this")
+    checkout.edit("code/companion/doctor.py", '"""', '"""No chapter imports this. ')
+    checkout.edit("code/tripartite/rivals.py", '"""', '"""Nor this. ')
     assert state(checkout, monkeypatch) == before
     checkout.edit(name, old, new)
     assert state(checkout, monkeypatch) != before

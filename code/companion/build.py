@@ -13,7 +13,7 @@ import nbformat
 from . import plotted
 from .chapters import Chapter, chapters
 from .compare import Comparison, compare
-from .execute import ChapterError, execute_all
+from .execute import ChapterError, execute_all, save
 from .files import write_bytes
 from .freshness import state
 from .paths import BOOK, BUILD, DATA, ROOT
@@ -51,12 +51,22 @@ def refresh(known: list[Chapter], say) -> dict[str, Comparison]:
             say(f"  {chapter.slug}: {result:.1f} s")
     if errors:
         raise BuildError("\n".join(errors))
-    return {c.slug: compare(executed(c), c.read()) for c in known}
+    found = {}
+    for chapter in known:
+        save(notebook := executed(chapter), EXECUTED / chapter.path.name)
+        found[chapter.slug] = compare(notebook, chapter.read())
+    return found
 
 
 def executed(chapter: Chapter) -> nbformat.NotebookNode:
-    """The chapter as it was last executed."""
-    return nbformat.read(EXECUTED / chapter.path.name, 4)
+    """The chapter as it is now, with the outputs of its last execution: prose is not executed."""
+    before = {cell.id: cell for cell in nbformat.read(EXECUTED / chapter.path.name, 4).cells}
+    notebook = chapter.read()
+    for cell in notebook.cells:
+        if cell.cell_type == "code":
+            cell.outputs = before[cell.id].outputs
+            cell.execution_count = before[cell.id].execution_count
+    return notebook
 
 
 def _executed_state(chapter: Chapter) -> str | None:

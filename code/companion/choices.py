@@ -15,9 +15,10 @@ import yaml
 
 from .chapters import find
 from .files import write_bytes
+from .freshness import computed
 from .passport import commit
 from .paths import BOOK, BUILD, ROOT
-from .rerun import report, rerun, together
+from .rerun import rerun, together
 
 
 def listed() -> list[dict]:
@@ -51,11 +52,12 @@ def edited(chapter: str, edits: list, folder: Path) -> Path:
 def run(chapter: str, alternative: dict) -> dict:
     values = alternative.get("parameters", {})
     kept = BUILD / "choices" / f"{key(chapter, alternative)}.json"
+    of = computed(find(chapter))
     if "edits" not in alternative:
-        return rerun(chapter, values, kept)
+        return rerun(chapter, values, kept, of)
     with tempfile.TemporaryDirectory() as temporary:
         root = edited(chapter, alternative["edits"], Path(temporary) / "checkout")
-        return rerun(chapter, values, kept, root=root)
+        return rerun(chapter, values, kept, of, root=root)
 
 
 def main() -> None:
@@ -67,9 +69,10 @@ def main() -> None:
         for alternative in choice.get("alternatives", [])
     }
     runs = together(jobs, options.parse_args().workers, lambda line: print(line, flush=True))
-    found = {
-        name: {k: result[k] for k in ("claims", "error") if k in result} for name, result in runs
-    }
+    keys = ("of", "claims", "error")
+    found = {name: {k: result[k] for k in keys if k in result} for name, result in runs}
+    from .results import report  # which imports this module
+
     report("choices", {"commit": commit(), "runs": dict(sorted(found.items()))})
 
 

@@ -5,6 +5,8 @@ from __future__ import annotations
 import argparse
 import json
 import os
+import platform
+import re
 import shutil
 import subprocess
 import sys
@@ -14,9 +16,11 @@ from functools import partial
 from pathlib import Path
 
 from .chapters import chapters
+from .freshness import computed
 from .passport import commit
 from .paths import BUILD, ROOT
-from .rerun import report, rerun, together
+from .rerun import rerun, together
+from .results import read, report
 
 QUICK = ("03-neuron-astrocyte-network", "06-astrocyte-calcium")  # neither needs downloaded weights
 VERSIONS = """
@@ -25,6 +29,16 @@ from importlib.metadata import distributions
 found = {d.metadata["Name"].lower().replace("_", "-"): d.version for d in distributions()}
 print(json.dumps(found | {"python": platform.python_version()}))
 """
+
+
+# kernels of OpenBLAS by the processor that they are for, the levels of x86-64 that such a processor
+# does not have, and the feature that this machine must have to execute them
+PROCESSORS = {
+    "SkylakeX": ((), "AVX512F"),
+    "Haswell": (("X86_V4", "AVX512_ICL", "AVX512_SPR"), "AVX2"),
+    "Sandybridge": (("X86_V3", "X86_V4", "AVX512_ICL", "AVX512_SPR"), "AVX"),
+    "Nehalem": (("X86_V3", "X86_V4", "AVX512_ICL", "AVX512_SPR"), "SSE42"),
+}
 
 
 @dataclass(frozen=True)
@@ -37,6 +51,33 @@ class Environment:
     every_chapter: bool = False
     resolution: str | None = None  # of uv; None is the lock
     read_only: bool = False
+
+
+def processors() -> list[Environment]:
+    """Older processors as far as this one can stand in for them, in OpenBLAS alone and in NumPy too."""
+    from numpy._core._multiarray_umath import __cpu_dispatch__, __cpu_features__
+
+    known = []
+    for core, (above, needed) in PROCESSORS.items():
+        if not __cpu_features__.get(needed):
+            continue
+        blas = {"OPENBLAS_CORETYPE": core}
+        known.append(Environment(core.lower(), f"linear algebra as on {core}", blas, True))
+        if off := " ".join(f for f in above if f in __cpu_dispatch__ and __cpu_features__[f]):
+            words = f"linear algebra and NumPy as on {core}"
+            both = blas | {"NPY_DISABLE_CPU_FEATURES": off}
+            known.append(Environment(f"{core.lower()}-numpy", words, both, True))
+    return known
+
+
+def processor() -> str:
+    """This machine's processor: its name, and the highest level of x86-64 that NumPy finds."""
+    from numpy._core._multiarray_umath import __cpu_dispatch__, __cpu_features__
+
+    levels = [f for f in __cpu_dispatch__ if __cpu_features__[f]]
+    info = Path("/proc/cpuinfo")
+    names = re.findall(r"model name\s*: (.*)", info.read_text()) if info.exists() else []
+    return f"{names[0] if names else platform.machine()}, {levels[-1] if levels else 'baseline'}"
 
 
 ENVIRONMENTS = [
@@ -105,38 +146,51 @@ def run(environment: Environment, temporary: Path, workers: int) -> dict:
     chosen = [c for c in known if environment.every_chapter or c.slug in QUICK]
     kept = BUILD / "environments" / environment.name
     jobs = {
-        (environment.name, c.slug): partial(rerun, c.slug, {}, kept / f"{c.slug}.json", **settings)
+        (environment.name, c.slug): partial(
+            rerun, c.slug, {}, kept / f"{c.slug}.json", computed(c), **settings
+        )
         for c in chosen
     }
     runs = dict(together(jobs, workers, lambda line: print(line, flush=True)))
     found = {}
     for (_, slug), result in sorted(runs.items()):
         fails = [c["statement"] for c in result.get("claims", {}).values() if not c["holds"]]
-        found[slug] = {"figures": result.get("figures", {}), "fails": fails}
+        found[slug] = {"of": result["of"], "figures": result.get("figures", {}), "fails": fails}
+        found[slug] |= {"texts": sorted(result.get("differences", {}))}
         found[slug] |= {"error": result["error"]} if "error" in result else {}
     words = {"name": environment.name, "what": environment.what}
+    words |= {"commit": commit(), "processor": processor()}
     return words | {"packages": packages(settings["python"]), "chapters": found}
 
 
 def main() -> None:
     options = argparse.ArgumentParser(description=__doc__)
     options.add_argument("--workers", type=int, default=1)
-    workers = options.parse_args().workers
+    options.add_argument("names", nargs="*", help="only these; the others keep what they have shown")
+    given = options.parse_args()
+    known = {environment.name: environment for environment in [*ENVIRONMENTS, *processors()]}
+    if odd := set(given.names) - known.keys():
+        raise SystemExit(f"{', '.join(odd)}: must be among {', '.join(known)}")
+    before = {e["name"]: e for e in read("environments").get("environments", [])}
     results, left_out = [], []
-    for environment in ENVIRONMENTS:
+    for environment in known.values():
+        if given.names and environment.name not in given.names:
+            results += [before[environment.name]] if environment.name in before else []
+            continue
         wanted = environment.variables.get("LC_ALL")
         if wanted and not has_locale(wanted, environment.variables):
             left_out.append(environment.what)
             continue
         with tempfile.TemporaryDirectory() as temporary:
-            results.append(run(environment, Path(temporary), workers))
-    report("environments", {"commit": commit(), "left_out": left_out, "environments": results})
+            results.append(run(environment, Path(temporary), given.workers))
+    report("environments", {"left_out": left_out, "environments": results})
     broken = [
         f"{result['name']}: {slug}: {found}"
         for result in results
         for slug, found in result["chapters"].items()
         if "error" in found
         or found["fails"]
+        or found["texts"]
         or any(not deviation <= tolerance for deviation, tolerance in found["figures"].values())
     ]
     raise SystemExit("\n".join(broken) or None)

@@ -17,31 +17,31 @@ import nbformat
 
 from .chapters import Value
 from .claims import recorded
-from .compare import compare
 from .files import write_bytes
-from .paths import DATA, ROOT
-
-RESULTS = DATA / "results"
+from .paths import ROOT
+from .run import report_of
 
 
 def rerun(
     slug: str,
     values: dict[str, Value],
     kept: Path,
+    of: str,
     *,
     python: str = sys.executable,
     root: Path = ROOT,
     environment: dict[str, str] | None = None,
     prefix: Iterable[str] = (),
 ) -> dict:
-    """Claims by their cell, deviation and tolerance of each figure, seconds; or the error that stopped the run.
+    """Claims by name, deviation and tolerance of each figure, texts that differ, seconds; or an error.
 
-    kept: JSON file with the result, which is read where it is there: an interrupted job resumes.
+    kept: JSON file with the result, which is read where it is there and of the same sources: an
+    interrupted job resumes. of: digest of these sources, `freshness.computed`.
     python, root, environment: interpreter, checkout and variables of the run; prefix: words before
     its command.
     """
-    if kept.exists():
-        return json.loads(kept.read_text(encoding="utf-8"))
+    if kept.exists() and (known := json.loads(kept.read_text(encoding="utf-8"))).get("of") == of:
+        return known
     command = [*prefix, python, "-m", "companion.cli", "run", slug]
     command += [word for name, value in values.items() for word in ("-p", f"{name}={value}")]
     settings = os.environ | {"PYTHONPATH": str(root / "code"), "TRIPARTITE_PICTURES": "none"}
@@ -53,8 +53,8 @@ def rerun(
             done = subprocess.run(
                 [*command, "-o", str(folder)], env=settings, cwd=root, capture_output=True, text=True
             )
-            found = _read(folder / "chapter.ipynb")
-        result = {"parameters": values, "seconds": round(time.monotonic() - start, 1)}
+            found = _read(folder)
+        result = {"of": of, "parameters": values, "seconds": round(time.monotonic() - start, 1)}
         if found:
             write_bytes(kept, json.dumps(result | found).encode())
             return result | found
@@ -62,16 +62,16 @@ def rerun(
     return result | {"error": message.split(" (see ")[0]}  # its folder is gone
 
 
-def _read(path: Path) -> dict:
-    if not path.exists():
+def _read(folder: Path) -> dict:
+    report = report_of(folder)
+    if not report:
         return {}
-    notebook = nbformat.read(path, 4)
-    compared = compare(notebook, notebook)
     figures = {
-        name: (max(d.values()) if d else math.inf, compared.tolerances[name])
-        for name, d in compared.figures.items()
+        name: (max(d.values()) if d else math.inf, report["tolerances"][name])
+        for name, d in report["figures"].items()
     }
-    return {"claims": recorded(notebook), "figures": figures}
+    claims = recorded(nbformat.read(folder / "chapter.ipynb", 4))
+    return {"claims": claims, "figures": figures, "differences": report["differences"]}
 
 
 def together(jobs: dict, workers: int, say) -> Iterator[tuple[object, dict]]:
@@ -84,10 +84,3 @@ def together(jobs: dict, workers: int, say) -> Iterator[tuple[object, dict]]:
             verdict = result.get("error") or f"{len(failed)} claims fail"
             say(f"{n}/{len(jobs)} {name}: {result['seconds']:.0f} s, {verdict}")
             yield name, result
-
-
-def report(name: str, content: dict) -> Path:
-    """Write a result that the book shows, data/results/NAME.json."""
-    path = RESULTS / f"{name}.json"
-    write_bytes(path, (json.dumps(content, indent=1) + "\n").encode())
-    return path

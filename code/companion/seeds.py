@@ -4,14 +4,15 @@ from __future__ import annotations
 
 import argparse
 import datetime
-import json
 import random
 from functools import partial
 
 from .chapters import Chapter, chapters, find
+from .freshness import computed
 from .passport import commit
 from .paths import BUILD
-from .rerun import RESULTS, report, rerun, together
+from .rerun import rerun, together
+from .results import read, report
 
 LOW, HIGH = 1_000, 999_000  # below are seeds that whoever writes a chapter tries
 APART = 100  # a chapter may count on from its seed
@@ -33,12 +34,12 @@ def stochastic() -> list[Chapter]:
 
 
 def gather(runs: dict[int, dict]) -> dict:
-    """One chapter's runs by seed: each claim with what every seed observed, and errors."""
+    """One chapter's runs by seed: each claim, by name, with what every seed observed, and errors."""
     claims: dict[str, dict] = {}
     for seed, run in runs.items():
-        for cell, claim in run.get("claims", {}).items():
-            words = {k: claim[k] for k in ("paper_claim", "statement", "bound", "figure")}
-            known = claims.setdefault(cell, words | {"observed": {}, "fails": []})
+        for name, claim in run.get("claims", {}).items():
+            words = {k: claim[k] for k in ("paper_claim", "kind", "statement", "bound", "cell")}
+            known = claims.setdefault(name, words | {"observed": {}, "fails": []})
             known["observed"][str(seed)] = claim["observed"]
             known["fails"] += [] if claim["holds"] else [seed]
     errors = {str(seed): run["error"] for seed, run in runs.items() if "error" in run}
@@ -59,23 +60,23 @@ def main() -> None:
     asked = [find(name) for name in given.chapters] or stochastic()
     if silent := [c.slug for c in asked if "seed" not in c.parameters()]:
         raise SystemExit(f"no seed in {', '.join(silent)}")
-    path = RESULTS / "seeds.json"
-    record = json.loads(path.read_text()) if path.exists() else {}
+    record = read("seeds")
     used = record.get("drawn", {})
     seeds = draw(given.date, used, given.number)
     known = record["chapters"] if given.chapters and used.get(given.date) == seeds else {}
     folder = BUILD / "seeds" / given.date
+    of = {chapter: computed(chapter) for chapter in asked}
     jobs = {
         (chapter.slug, seed): partial(
-            rerun, chapter.slug, {"seed": seed}, folder / chapter.slug / f"{seed}.json"
+            rerun, chapter.slug, {"seed": seed}, folder / chapter.slug / f"{seed}.json", of[chapter]
         )
         for seed in seeds
         for chapter in asked
     }
     runs = dict(together(jobs, given.workers, lambda line: print(line, flush=True)))
-    at = {"commit": commit()}
     found = known | {
-        chapter.slug: at | gather({seed: runs[chapter.slug, seed] for seed in seeds})
+        chapter.slug: {"of": of[chapter], "commit": commit()}
+        | gather({seed: runs[chapter.slug, seed] for seed in seeds})
         for chapter in asked
     }
     found = dict(sorted(found.items()))
