@@ -7,7 +7,7 @@ import pytest
 from nbformat import NotebookNode
 from nbformat.v4 import new_output
 
-from companion import compare, table, text
+from companion import compare, prose, table
 from companion.claims import claim
 
 
@@ -20,7 +20,7 @@ def shown(obj) -> list:
 
 
 def said(sentence="It is off by {error:.0%} in {n} heads of {name}.", **values):
-    return shown(text(sentence, **({"error": 0.2349, "n": 7, "name": "ALBERT"} | values)))
+    return shown(prose(sentence, **({"error": 0.2349, "n": 7, "name": "ALBERT"} | values)))
 
 
 def checked(observed, bound="< 2", kind="result", statement="Statement", name="some-name"):
@@ -28,11 +28,11 @@ def checked(observed, bound="< 2", kind="result", statement="Statement", name="s
 
 
 def test_a_sentence_is_shown_as_its_numbers_say():
-    assert str(text("{a:.1%}, {b:,} and {c}", a=np.float32(0.25), b=np.int64(1234), c="d")) == (
+    assert str(prose("{a:.1%}, {b:,} and {c}", a=np.float32(0.25), b=np.int64(1234), c="d")) == (
         "25.0%, 1,234 and d"
     )
-    assert str(text("{x:.{k}f}", x=1.234, k=1)) == "1.2"
-    assert str(text("${{a}}$ {x:.0f}", x=float("nan"))) == "${a}$ nan"
+    assert str(prose("{x:.{k}f}", x=1.234, k=1)) == "1.2"
+    assert str(prose("${{a}}$ {x:.0f}", x=float("nan"))) == "${a}$ nan"
 
 
 @pytest.mark.parametrize(
@@ -47,7 +47,7 @@ def test_a_sentence_is_shown_as_its_numbers_say():
 )
 def test_a_sentence_without_its_values_is_refused(sentence, values, named):
     with pytest.raises(ValueError, match=named):
-        text(sentence, **values)
+        prose(sentence, **values)
 
 
 @pytest.mark.parametrize(

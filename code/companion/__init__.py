@@ -7,11 +7,11 @@ from .explorer import Choice, explorer
 from .film import film
 from .paths import data
 from .progress import progress
+from .prose import prose, table
 from .publish import publish
 from .style import COLOURS, use_style
-from .text import table, text
 
 # libraries that download import a progress bar, which asks for a widget library nothing here needs
 warnings.filterwarnings("ignore", message="IProgress not found")
 
-__all__ = ["COLOURS", "Choice", "claim", "data", "explorer", "film", "progress", "publish", "table", "text", "use_style"]
+__all__ = ["COLOURS", "Choice", "claim", "data", "explorer", "film", "progress", "prose", "publish", "table", "use_style"]

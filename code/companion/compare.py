@@ -13,7 +13,7 @@ from nbformat import NotebookNode
 
 from .chapters import named
 from .claims import limits
-from .text import fill
+from .prose import fill
 
 TOLERANCE = 1e-3
 """Relative difference up to which two numbers count as the same.

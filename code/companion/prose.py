@@ -29,8 +29,8 @@ class Text:
         return {"text/markdown": str(self), "text/plain": str(self)}, {"tripartite": note}
 
 
-def text(sentence: str, /, **values: object) -> Text:
-    """A sentence with its numbers: text("The error is {error:.0%}.", error=x), as str.format does.
+def prose(sentence: str, /, **values: object) -> Text:
+    """A sentence with its numbers: prose("The error is {error:.0%}.", error=x), as str.format does.
 
     values: numbers (also of NumPy) and strings. Numbers are compared with those of the committed
     chapter as numbers, words as words. Raises ValueError on a value that no field shows, a field
@@ -39,7 +39,7 @@ def text(sentence: str, /, **values: object) -> Text:
     fields = {name.split(".")[0].split("[")[0] for name in _fields(sentence)}
     if fields != set(values):
         odd = ", ".join(sorted(fields ^ set(values)))
-        raise ValueError(f"text: {odd}: every field of the sentence must have its value, and no more")
+        raise ValueError(f"prose: {odd}: every field of the sentence must have its value, and no more")
     return Text(sentence, {name: _plain(name, value) for name, value in values.items()})
 
 
@@ -89,7 +89,7 @@ def _plain(name: str, value: object) -> Value:
         value = value.item()
     if isinstance(value, bool) or not isinstance(value, int | float | str):
         kind = type(value).__name__
-        raise ValueError(f"text: {name} = {value!r}: must be a number or text, not {kind}")
+        raise ValueError(f"prose: {name} = {value!r}: must be a number or text, not {kind}")
     return value
 
 
