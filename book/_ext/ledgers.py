@@ -1,13 +1,13 @@
 """Pages of results, made while the site is built: nothing in them is typed.
 
-The directive `ledger` shows one of: figures, claims, choices, seeds, environments, mutants. The
-role `result` gives one number of them. Sources are the staged chapters and data/results.
+The directive `ledger` shows one of: figures, claims, bounds, choices, seeds, environments, mutants.
+The role `result` gives one number of them. Sources are the staged chapters and data/results.
 """
 
 import html
-import json
 import math
 import re
+from functools import cache
 from pathlib import Path
 
 import numpy as np
@@ -16,10 +16,12 @@ from figure_pages import figures, staged
 from sphinx.util import logging
 from sphinx.util.docutils import SphinxDirective, SphinxRole
 
-from companion import choices
-from companion.chapters import Chapter
-from companion.claims import Claim, limits, margins, recorded
+from companion import bounds, choices
+from companion.chapters import Chapter, chapters
+from companion.claims import KINDS, Claim, limits, margins, recorded
+from companion.freshness import computed
 from companion.paths import BOOK, DATA
+from companion.results import JOBS, of_mutant, read
 
 logger = logging.getLogger(__name__)
 esc = html.escape
@@ -28,10 +30,17 @@ esc = html.escape
 # --- sources --------------------------------------------------------------------------------------
 
 
-def results(name: str) -> dict:
-    """data/results/NAME.json, empty where the job has not run yet."""
-    path = DATA / "results" / f"{name}.json"
-    return json.loads(path.read_text(encoding="utf-8")) if path.exists() else {}
+@cache
+def digests() -> dict[str, str]:
+    """Chapter -> digest of what its numbers depend on now."""
+    return {chapter.slug: computed(chapter) for chapter in chapters()}
+
+
+def freshness(of: str | None, slug: str, commit: str | None) -> str:
+    """Whether a result is of the chapter as it is now: "", or words that name the commit it is of."""
+    if of == digests().get(slug):
+        return ""
+    return verdict(f"of commit {(commit or 'unknown')[:7]}, before later changes", None)
 
 
 def checked_claims(srcdir) -> list[tuple[object, dict]]:
@@ -58,10 +67,21 @@ def check_statements(srcdir, found) -> None:
             logger.warning(f"claims.md says that {name} is shown, and no chapter checks it")
 
 
-def seeds_of(claims: dict, slug: str, cell: str, statement: str) -> dict | None:
-    """What new seeds observed for a claim, unless the claim has changed since."""
-    known = claims.get("chapters", {}).get(slug, {}).get("claims", {}).get(cell)
-    return known if known and known["statement"] == statement else None
+def seeds_of(tried: dict, slug: str, claim: dict) -> dict | None:
+    """What new seeds observed for a claim; None where its bound was fixed after they were drawn."""
+    known = tried.get("chapters", {}).get(slug, {}).get("claims", {}).get(claim["name"])
+    if not known or known["bound"] != claim["bound"] or known["statement"] != claim["statement"]:
+        return None
+    entry = bounds.in_force(bounds.read(), slug, claim["name"])
+    return known if entry and str(entry["date"]) <= tried["date"] else None
+
+
+def counted(claims) -> str:
+    """How many claims there are of each kind, in words."""
+    kinds = [claim["kind"] for claim in claims]
+    words = {"identity": ("identity", "identities"), "fact": ("fact", "facts"), "result": ("result", "results")}
+    parts = [f"{n} {words[kind][n != 1]}" for kind in KINDS if (n := kinds.count(kind))]
+    return ", ".join(parts)
 
 
 # --- words and pictures ---------------------------------------------------------------------------
@@ -160,27 +180,27 @@ def ledger_figures(srcdir):
 
 
 def ledger_claims(srcdir):
-    found, tried = checked_claims(srcdir), results("seeds")
+    found, tried = checked_claims(srcdir), read("seeds")
     check_statements(srcdir, found)
     for name in sorted({claim["paper_claim"] for _, _, claim in found}):
         blocks = ""
-        for chapter, cell, claim in found:
+        for chapter, claim in found:
             if claim["paper_claim"] != name:
                 continue
-            notes = [cell_link(chapter.slug, cell, f"the check in {chapter_words(chapter.slug)}")]
+            where = f"the check in {chapter_words(chapter.slug)}"
+            notes = [cell_link(chapter.slug, claim["cell"], where)]
             if claim["figure"]:
                 figure = claim["figure"]
                 notes.append(f'<a href="../figures/{figure}/index.html">figure {figure}</a>')
-            seen = seeds_of(tried, chapter.slug, cell, claim["statement"])
-            if seen:
+            seen = seeds_of(tried, chapter.slug, claim)
+            if claim["kind"] == "result" and seen:
                 values = list(seen["observed"].values())
                 held = f"{len(values) - len(seen['fails'])} of {len(values)} new seeds"
                 notes.append(f'<a href="seeds.html">{held}</a>: {number(worst(values, seen["bound"]))} at worst')
-            elif "seed" in chapter.parameters():
-                notes.append("no new seeds yet")
-            else:
-                notes.append("nothing random")
-            markup = Claim(**claim)._repr_mimebundle_()[0]["text/html"]
+            elif claim["kind"] == "result":
+                notes.append("its bound still awaits new seeds")
+            shown = {key: value for key, value in claim.items() if key != "cell"}
+            markup = Claim(**shown)._repr_mimebundle_()[0]["text/html"]
             spans = "".join(f"<span>{note}</span>" for note in notes)
             blocks += f'{markup}<div class="ledger-notes">{spans}</div>'
         yield f"Checks of {name}", blocks
@@ -208,20 +228,20 @@ def _plain(text: str) -> str:
 
 def ledger_verdicts(srcdir):
     """Each claim of the paper: the page's words, what was counted, what would refute it."""
-    found, tried, rows = checked_claims(srcdir), results("seeds"), []
+    found, tried = checked_claims(srcdir), read("seeds")
     for name, says in sorted(stated(srcdir).items()):
-        checks = [(chapter, cell, c) for chapter, cell, c in found if c["paper_claim"] == name]
-        new = [seeds_of(tried, chapter.slug, cell, c["statement"]) for chapter, cell, c in checks]
-        new = [seen for seen in new if seen]
+        checks = [(chapter, c) for chapter, c in found if c["paper_claim"] == name]
+        drawn = [(chapter, c) for chapter, c in checks if c["kind"] == "result"]
+        new = [seen for chapter, c in drawn if (seen := seeds_of(tried, chapter.slug, c))]
         held = sum(not seen["fails"] for seen in new)
-        numbers = sorted({chapter.slug for chapter, _, _ in checks})
+        numbers = sorted({chapter.slug for chapter, _ in checks})
         links = ", ".join(f'<a href="{slug}.html">{int(slug[:2])}</a>' for slug in numbers)
         good = "limits" not in says["stands"] if says["stands"].startswith("shown") else None
         word = {True: "shown", False: "shown, with limits", None: "open"}[good]
         notes = [
-            f"{len(checks)} checks",
+            counted(c for _, c in checks) or "no check",
             f"in chapters {links}" if links else "in no chapter",
-            f"{held} of {len(new)} held for every new seed" if new else "no new seeds yet",
+            f"{held} of {len(drawn)} results held for every new seed" if new else "no new seeds yet",
         ]
         spans = "".join(f"<span>{note}</span>" for note in notes)
         why = re.sub(r"^shown(, with limits)?:? *", "", says["stands"])
@@ -232,13 +252,14 @@ def ledger_verdicts(srcdir):
 
 
 def ledger_choices(srcdir):
-    ran = results("choices").get("runs", {})
+    record = read("choices")
+    ran = record.get("runs", {})
     for choice in choices.listed():
         slug = choice["chapter"]
         rows, executed, broken = [], 0, 0
         for alternative in choice.get("alternatives", []):
             result = ran.get(choices.key(slug, alternative))
-            rows.append(_alternative(slug, alternative, result))
+            rows.append(_alternative(slug, alternative, result, record.get("commit")))
             executed += result is not None
             broken += result is not None and not _sound(result)
         where = cell_link(slug, choice["cell"], chapter_words(slug)) if "cell" in choice else None
@@ -266,7 +287,7 @@ def _code(text: str) -> str:
     return re.sub(r"`([^`]+)`", r"<code>\1</code>", esc(text))
 
 
-def _alternative(slug: str, alternative: dict, result: dict | None) -> list[str]:
+def _alternative(slug: str, alternative: dict, result: dict | None, commit) -> list[str]:
     does = [f"<code>-p {esc(k)}={esc(str(v))}</code>" for k, v in alternative.get("parameters", {}).items()]
     does += [f"<code>{esc(new.strip())}</code>" for _, _, new in alternative.get("edits", [])]
     words = f"{esc(alternative['words'])}<br>{' '.join(does)}"
@@ -274,6 +295,7 @@ def _alternative(slug: str, alternative: dict, result: dict | None) -> list[str]
         return [words, "–", "not executed yet"]
     if "error" in result:
         return [words, "none", f"does not run: {esc(result['error'])}"]
+    words += f"<br>{old}" if (old := freshness(result.get("of"), slug, commit)) else ""
     claims = list(result["claims"].values())
     fails = [
         f"{c['paper_claim']} {esc(c['statement'])}: {number(c['observed'])}, must be {esc(c['bound'])}"
@@ -284,17 +306,24 @@ def _alternative(slug: str, alternative: dict, result: dict | None) -> list[str]
 
 
 def ledger_seeds(srcdir):
-    found = results("seeds")
+    found = read("seeds")
+    current = {(chapter.slug, c["name"]): c for chapter, c in checked_claims(srcdir)}
     for slug, chapter in found.get("chapters", {}).items():
-        blocks = ""
-        for cell, claim in chapter["claims"].items():
+        old = freshness(chapter.get("of"), slug, chapter.get("commit"))
+        blocks = f"<p>{old}</p>" if old else ""
+        for name, claim in chapter["claims"].items():
+            if claim["kind"] != "result" or (slug, name) not in current:
+                continue
+            counts = seeds_of(found, slug, current[slug, name])
             values = list(claim["observed"].values())
             held = len(values) - len(claim["fails"])
             verdicts = verdict(f"{held} of {len(values)} hold", not claim["fails"])
+            if not counts:
+                verdicts += " " + verdict("its bound was fixed later: this draw does not count", None)
             low, high = min(values), max(values)
             reached = number(low) if number(low) == number(high) else f"{number(low)} to {number(high)}"
             blocks += (
-                f"<p>{cell_link(slug, cell, claim['paper_claim'])} {esc(claim['statement'])}.</p>"
+                f"<p>{cell_link(slug, claim['cell'], claim['paper_claim'])} {esc(claim['statement'])}.</p>"
                 f"{band(values, claim['bound'])}"
                 f'<div class="ledger-notes"><span>{verdicts}</span><span>must be {esc(claim["bound"])}</span>'
                 f"<span>at worst {number(worst(values, claim['bound']))}</span><span>{reached}</span></div>"
@@ -307,7 +336,7 @@ def ledger_seeds(srcdir):
 
 
 def ledger_environments(srcdir):
-    found = results("environments").get("environments", [])
+    found = read("environments").get("environments", [])
     rows = []
     for environment in found:
         chapters = environment["chapters"]
@@ -322,15 +351,25 @@ def ledger_environments(srcdir):
         fails = [words for c in chapters.values() for words in c["fails"]]
         largest = max((deviation for deviation, _ in compared), default=math.nan)
         numbers = ", ".join(str(int(slug[:2])) for slug in chapters)
-        problems = "; ".join(map(esc, beyond + errors + fails))
+        texts = [f"{slug}: text of {', '.join(c['texts'])}" for slug, c in chapters.items() if c.get("texts")]
+        problems = "; ".join(map(esc, beyond + texts + errors + fails))
+        old = [
+            slug for slug, c in chapters.items() if freshness(c.get("of"), slug, environment.get("commit"))
+        ]
+        if old:
+            names = ", ".join(str(int(slug[:2])) for slug in old)
+            commit = (environment.get("commit") or "unknown")[:7]
+            problems += f" {verdict(f'of commit {commit}, before later changes of {names}', None)}"
         rows.append([
             esc(environment["what"]), numbers, str(len(compared)),
             "nothing" if largest == 0 else f"{largest:.1e}",
-            verdict("agree", True) if not problems else verdict("differ", False) + f": {problems}",
+            verdict("agree", True) + problems
+            if not (beyond or texts or errors or fails)
+            else verdict("differ", False) + f": {problems}",
         ])  # fmt: skip
     heads = ["environment", "chapters", "figures", "largest difference", "verdict"]
     yield None, table(heads, rows)
-    if left_out := results("environments").get("left_out"):
+    if left_out := read("environments").get("left_out"):
         yield None, f"<p>Not executed in the last run: {esc('; '.join(left_out))}.</p>"
     for environment in found:
         if environment["name"] in ("newest", "oldest"):
@@ -344,9 +383,24 @@ def ledger_environments(srcdir):
             yield f"Packages: {environment['what']}", table(["package", "lock", "here"], differing)
 
 
+def ledger_bounds(srcdir):
+    """Every bound that was changed: what it was, what it became, when and why."""
+    rows = []
+    for slug, claims in bounds.read().items():
+        for name, entries in claims.items():
+            if len(entries) < 2:
+                continue
+            steps = [esc(e["bound"]) if "bound" in e else "given up" for e in entries]
+            why = [f"{e.get('date', e.get('removed'))}: {esc(e['reason'])}" for e in entries[1:]]
+            where = f'<a href="{slug}.html">{int(slug[:2])}</a> {esc(name.replace("-", " "))}'
+            rows.append([where, " → ".join(steps), "<br>".join(why)])
+    yield None, table(["claim", "bounds", "when and why"], rows)
+
+
 def ledger_mutants(srcdir):
     by_module: dict[str, list] = {}
-    for mutant in results("mutants").get("mutants", []):
+    record = read("mutants")
+    for mutant in record.get("mutants", []):
         by_module.setdefault(mutant["module"], []).append(mutant)
     for module, mutants in by_module.items():
         rows = [
@@ -354,7 +408,8 @@ def ledger_mutants(srcdir):
                 esc(m["mistake"]),
                 esc(m["kind"]),
                 f"<code>{esc(m['test'].split('::')[1].replace('_', ' '))}</code>",
-                verdict("caught", True) if m["caught"] else verdict("SURVIVED", False),
+                (verdict("caught", True) if m["caught"] else verdict("SURVIVED", False))
+                + ("" if m.get("of") == of_mutant(module, m["test"]) else " " + verdict("before later changes", None)),
             ]
             for m in mutants
         ]
@@ -367,19 +422,28 @@ LEDGERS = {name[7:]: make for name, make in globals().items() if name.startswith
 
 def facts() -> dict[str, object]:
     """Numbers for the prose, by name."""
-    seeds, environments = results("seeds"), results("environments").get("environments", [])
-    mutants = results("mutants").get("mutants", [])
+    seeds, environments = read("seeds"), read("environments").get("environments", [])
+    mutants = read("mutants").get("mutants", [])
+    current = {chapter.slug: chapter.claims() for chapter in chapters()}
+    every = [claim for claims in current.values() for claim in claims.values()]
     bands = [
         (margin(list(c["observed"].values()), c["bound"]), c)
-        for chapter in seeds.get("chapters", {}).values()
-        for c in chapter["claims"].values()
-        if c["observed"]
+        for slug, chapter in seeds.get("chapters", {}).items()
+        for name, c in chapter["claims"].items()
+        if c["kind"] == "result"
+        and name in current.get(slug, {})
+        and seeds_of(seeds, slug, current[slug][name])
     ]
+    waiting = sum(c["kind"] == "result" for c in every) - len(bands)
+    changed = [
+        entries for claims in bounds.read().values() for entries in claims.values()
+        if sum("bound" in entry for entry in entries) > 1
+    ]  # fmt: skip
     deviations = {
         e["name"]: [d for c in e["chapters"].values() for d, _ in c["figures"].values()]
         for e in environments
     }
-    listed, ran = choices.listed() if (BOOK / "choices.yml").exists() else [], results("choices")
+    listed, ran = choices.listed() if (BOOK / "choices.yml").exists() else [], read("choices")
     alternatives = [
         ran.get("runs", {}).get(choices.key(c["chapter"], a))
         for c in listed
@@ -393,6 +457,11 @@ def facts() -> dict[str, object]:
         "seeds.chapters": len(seeds.get("chapters", {})),
         "seeds.runs": sum(c["runs"] for c in seeds.get("chapters", {}).values()),
         "seeds.claims": len(bands),
+        "seeds.waiting": waiting,
+        "claims.identities": sum(c["kind"] == "identity" for c in every),
+        "claims.facts": sum(c["kind"] == "fact" for c in every),
+        "claims.results": sum(c["kind"] == "result" for c in every),
+        "bounds.changed": len(changed),
         "seeds.failing": sum(bool(c["fails"]) for _, c in bands),
         "seeds.stopped": sum(len(c["errors"]) for c in seeds.get("chapters", {}).values()),
         "seeds.nearest": nearest[1]["statement"],
@@ -402,6 +471,7 @@ def facts() -> dict[str, object]:
         "environments.largest": f"{max((d for ds in deviations.values() for d in ds), default=math.nan):.1e}",
         "environments.threads": f"{max(deviations.get('threads', [math.nan])):.1e}",
         "environments.oldest": f"{max(deviations.get('oldest', [math.nan])):.1e}",
+        "environments.processor": next((e["processor"] for e in environments if "processor" in e), "?"),
         "mutants.number": len(mutants),
         "mutants.caught": sum(m["caught"] for m in mutants),
         "mutants.survivors": sum(not m["caught"] for m in mutants),
@@ -417,7 +487,8 @@ class Ledger(SphinxDirective):
     required_arguments = 1
 
     def run(self):
-        for path in [*(c.path for c in staged(self.env.srcdir)), *(DATA / "results").glob("*.json")]:
+        made = [*(c.path for c in staged(self.env.srcdir)), *(DATA / "results").glob("*.json")]
+        for path in [*made, BOOK / bounds.FILE]:
             self.env.note_dependency(str(path))
         for stamp in Path(self.env.srcdir, "book", "_extra", "figures").glob("*/passport.json"):
             self.env.note_dependency(str(stamp))  # figure pages are written when a page is
@@ -438,8 +509,9 @@ class Ledger(SphinxDirective):
 class Result(SphinxRole):
     def run(self):
         known = facts()
-        for name in ("seeds", "environments", "mutants", "choices"):
+        for name in JOBS:
             self.env.note_dependency(str(DATA / "results" / f"{name}.json"))
+        self.env.note_dependency(str(BOOK / bounds.FILE))
         if self.text not in known:
             logger.warning(f"result {self.text!r}: must be one of {', '.join(known)}")
         return [nodes.Text(str(known.get(self.text, "?")))], []
