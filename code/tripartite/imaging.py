@@ -197,6 +197,8 @@ def interaction(
     are the effects of contexts and queries and, beside_gains, any gain of a context on any
     of: the effect of queries that the traces show, the one that the model has, the known features.
     Others are the model's interaction, less what such gains explain, with queries dealt anew.
+    The effect that the traces show has to be measured well: a gain that is zero in the mean over
+    contexts leaves none, and is not noticed.
     `randomised` makes a p of the result: (1 + n_others,). Raises ValueError where shapes disagree.
     """
     y, model = np.asarray(traces, dtype=float), np.asarray(model, dtype=float)
