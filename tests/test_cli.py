@@ -178,7 +178,7 @@ def test_verify_says_what_differs_and_why(accepted):
     result = accepted.tripartite("verify", "--all")
     assert result.returncode == 1
     for line in (
-        "C1.1 Largest value 4.5 < 4 FAILS",
+        "C1 largest-value: Largest value 4.5 < 4 FAILS",
         "data: gain.txt has another SHA-256 than data/README.md states",
         "data: edited, not committed: data/gain.txt",
     ):
@@ -199,7 +199,7 @@ def test_causes_that_git_and_the_lock_know(accepted):
         return result.stdout.splitlines()
 
     (accepted.root / "causes.py").write_text(CAUSES)
-    # the chapter imports features, and that checks; neither imports attention
+    # the chapter imports features, and that checks; neither imports rivals
     accepted.edit(
         "book/01-tiny.ipynb", "import numpy as np", "import numpy as np, tripartite.features"
     )
@@ -211,14 +211,14 @@ def test_causes_that_git_and_the_lock_know(accepted):
     lock = (accepted.root / "requirements.lock").read_text()
     pin, commit = pins(lock)["numpy"], git(accepted, "log", "-1", "--format=%h")
     accepted.edit("requirements.lock", "\nnumpy==", "\nnumpy==0.")
-    accepted.edit("code/tripartite/attention.py", '"""Softmax', '"""Scaled softmax')
+    accepted.edit("code/tripartite/rivals.py", '"""', '"""All ')
     accepted.edit("code/tripartite/checks.py", '"""', '"""All ')
     accepted.edit("book/01-tiny.ipynb", "size: float = 1.0", "size: float = 1.25")
     found = causes()
     assert found[0] == "parameters: size = 1.25, the reference has 1.0"
     assert found[1].startswith("package version: numpy ") and ", the lock has 0." in found[1]
     assert found[2:] == [
-        "code: edited, not committed: code/tripartite/attention.py, code/tripartite/checks.py",
+        "code: edited, not committed: code/tripartite/checks.py",
         "chapter: edited, not committed: book/01-tiny.ipynb",
         f"lock: changed since the reference ({commit}): numpy {pin} to 0.{pin}",
     ]

@@ -280,7 +280,9 @@ def verify(target: str | None, everything: bool, parameters: dict, as_json: bool
         same = all(row["verdict"] in ("same", "holds") for row in rows)
         agree = agree and same
         causes = [] if same else verifier.causes(chapter, values)
-        reports.append({"chapter": chapter.slug, "same": same, "rows": rows, "causes": causes})
+        texts = [] if figure else comparison.texts()
+        report = {"chapter": chapter.slug, "same": same, "rows": rows, "texts": texts}
+        reports.append(report | {"causes": causes})
     if as_json:
         _show(reports)
     else:

@@ -246,7 +246,11 @@ class Comparison:
             f"claim {c['name']} fails: {c['statement']}: {c['observed']:.3g}, must be {c['bound']}"
             for c in self.failed_claims()
         ]
-        return lines + [f"cell {id}: {x}" for id, found in self.differences.items() for x in found]
+        return lines + self.texts()
+
+    def texts(self) -> list[str]:
+        """What differs in the outputs that are neither figures nor claims, both texts of each."""
+        return [f"cell {id}: {line}" for id, found in self.differences.items() for line in found]
 
 
 def _row(quantity: str, difference: float | None, verdict: str) -> dict:

@@ -70,7 +70,7 @@ def _imports_of(path: Path, changed: int) -> list[Path]:
 
 def _imported(code: str, path: Path | None) -> Iterable[Path]:
     package = list(path.relative_to(CODE).with_suffix("").parts[:-1]) if path else []
-    for node in ast.walk(ast.parse(code)):
+    for node in _nodes(code):
         if isinstance(node, ast.Import):
             for alias in node.names:
                 yield from _files(alias.name.split("."))
@@ -111,12 +111,19 @@ def data_read(chapter: Chapter) -> list[Path]:
 
 
 def _calls_of_data(code: str) -> list[ast.Call]:
-    nodes = ast.walk(ast.parse(_without_magics(code)))
     return [
         node
-        for node in nodes
+        for node in _nodes(_without_magics(code))
         if isinstance(node, ast.Call) and isinstance(node.func, ast.Name) and node.func.id == "data"
     ]
+
+
+def _nodes(code: str) -> list[ast.AST]:
+    """All nodes of Python code; none of code that does not parse, whose execution will say so."""
+    try:
+        return list(ast.walk(ast.parse(code)))
+    except SyntaxError:
+        return []
 
 
 def _without_magics(code: str) -> str:

@@ -105,10 +105,11 @@ def _edits(chapter: Chapter) -> list[str]:
         if not (commit := _reference_commit(chapter)):
             return []
         lines = []
-        for part, paths in {"code": ["code"], "data": data, "chapter": [here]}.items():
+        code = [path.relative_to(ROOT).as_posix() for path in modules(chapter.code())]
+        for part, paths in {"code": code, "data": data, "chapter": [here]}.items():
             if changed := _changed("HEAD", paths):
                 lines.append(f"{part}: edited, not committed: {changed}")
-        for part, paths in {"code": [str(path) for path in modules(chapter.code())], "data": data}.items():
+        for part, paths in {"code": code, "data": data}.items():
             if not any(line.startswith(part) for line in lines):
                 if changed := _changed(commit, paths):
                     lines.append(f"{part}: changed since the reference ({commit}): {changed}")
@@ -139,14 +140,16 @@ def _short(listed: list[str]) -> str:
 
 
 def lines(report: dict) -> list[str]:
-    """A chapter's report as a table: figure, quantity, difference, tolerance, verdict; causes."""
+    """A chapter's report: figure, quantity, difference, tolerance, verdict; texts; causes."""
     table = [("figure", "quantity", "difference, value", "tolerance", "verdict")]
     for row in report["rows"]:
         difference = "" if row["difference"] is None else f"{row['difference']:.2g}"
+        difference = difference.replace("inf", "shape or words")
         quantity = row["quantity"] if len(row["quantity"]) <= 60 else row["quantity"][:57] + "..."
         limit = str(row["tolerance"])
         table.append((row["figure"] or "-", quantity, difference, limit, row["verdict"]))
     widths = [max(len(row[column]) for row in table) for column in range(5)]
     shown = ["  ".join(f"{x:{w}}" for x, w in zip(row, widths)).rstrip() for row in table]
+    texts = [line for text in report["texts"] for line in text.splitlines()]
     causes = [f"cause? {cause}" for cause in report["causes"]]
-    return [report["chapter"], *(f"  {line}" for line in [*shown, *causes])]
+    return [report["chapter"], *(f"  {line}" for line in [*shown, *texts, *causes])]
