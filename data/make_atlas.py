@@ -1,6 +1,8 @@
-"""Error of the astrocyte's response in every head at 100,000 neurons: results/atlas-attention-100000.csv.
+"""Errors of response and output in every head at 100,000 neurons: results/atlas-attention-100000.csv.
 
-Run as `python data/make_atlas.py`; takes about two minutes on one core.
+Run as `python data/make_atlas.py`; takes about two minutes on one core. error: median over tokens of
+the relative error of the astrocyte's response; output: relative L2 error of the output over all
+tokens.
 """
 
 import csv
@@ -21,13 +23,15 @@ def main() -> None:
     log_z = attention.log_normaliser(queries, keys)
     with (HERE / "results/atlas-attention-100000.csv").open("w", newline="") as file:
         writer = csv.writer(file, lineterminator="\n")
-        writer.writerow(["seed", "layer", "head", "error"])
+        writer.writerow(["seed", "layer", "head", "error", "output"])
         for seed in SEEDS:
             phi = features.sample("positive", N_NEURONS, queries.shape[-1], seed)
             for place in np.ndindex(queries.shape[:2]):
                 reading = network.attend(phi, queries[place], keys[place], values[place])
                 error = np.median(np.abs(np.expm1(reading.log_response - log_z[place])))
-                writer.writerow([seed, *place, f"{error:.6g}"])
+                exact = attention.softmax_attention(queries[place], keys[place], values[place])
+                output = np.linalg.norm(reading.output - exact) / np.linalg.norm(exact)
+                writer.writerow([seed, *place, f"{error:.6g}", f"{output:.6g}"])
 
 
 if __name__ == "__main__":

@@ -2,6 +2,7 @@
 
 Run as `python data/make_tuning.py FOLDER MODEL NEURONS SEEDS [KIND ...]` after make_tuning_inputs.py; MODEL is
 language or vision. Rows already in the file are kept, so that it can be stopped and gone on with.
+With 0 NEURONS and KIND uniform: the control, attention that weighs all tokens alike.
 Some ten minutes a model on one free core; everything in float32.
 """
 
@@ -29,7 +30,7 @@ KINDS = {  # name -> kind of fit, draw of directions
     "prototypes": ("prototypes", "independent"),
 }
 FITTED = {"gradient": "", "end to end": "-whole"}  # by gradient, in files
-WINDOWS = {64: 8, 256: 8, 1_000: 8, 10_000: 2}  # neurons: test windows at most
+WINDOWS = {0: 8, 64: 8, 256: 8, 1_000: 8, 10_000: 2}  # neurons: test windows at most
 SHARPNESS = 2.0  # chosen on the validation split
 FIT_TOKENS = 4_000
 
@@ -40,6 +41,8 @@ def population(folder, model, name, neurons, seed, layer):
         of_seed = f"-s{seed}" if seed else ""
         name = f"{model}-{neurons}-{layer}{FITTED[name]}{of_seed}"
         return tuning.load(folder / f"fitted/{name}.safetensors")
+    if name == "uniform":
+        return uniform(*{"language": (12, 32), "vision": (6, 64)}[model])
     kind, draw = KINDS[name]
     raw = tuning_inputs.recorded(folder, model, layer, "fit")
     if kind == "cosine":
@@ -57,6 +60,13 @@ def population(folder, model, name, neurons, seed, layer):
     return tuning.fit(
         kind, k, q, neurons, 1000 * seed + layer, draw=draw, sharpness=SHARPNESS, like=like
     )
+
+
+def uniform(heads, d):
+    """A neuron that fires alike for every token: uniform attention, and a response of N."""
+    flat = np.zeros((heads, d, d), np.float32)
+    always = tuning.Curves(flat[:, :1], flat[:, :1, 0], flat)
+    return tuning.Tuned(always, always)
 
 
 def some_tokens(raw, count):

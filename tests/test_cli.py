@@ -2,8 +2,11 @@
 
 import csv
 import json
+import os
 import re
+import signal
 import subprocess
+import time
 from pathlib import Path
 
 import numpy as np
@@ -294,6 +297,27 @@ def test_errors_show_a_traceback_only_when_asked(tiny_book):
     quiet, loud = invoke("run", "9"), invoke("--debug", "run", "9")
     assert quiet.exit_code == 2 and quiet.output.startswith("Error: chapter '9': must be one of")
     assert isinstance(loud.exception, LookupError)
+
+
+@pytest.mark.parametrize("made_of_it", [None, ImportError("multiarray failed to import")])
+def test_ctrl_c_ends_with_130_whatever_a_library_makes_of_it(tiny_book, monkeypatch, made_of_it):
+    from companion import run as runs
+
+    def interrupted(*_):
+        try:
+            os.kill(os.getpid(), signal.SIGINT)
+            time.sleep(60)
+        except KeyboardInterrupt:
+            raise made_of_it or KeyboardInterrupt from None
+
+    monkeypatch.setattr(runs, "run", interrupted)
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    try:
+        result = invoke("run", "1")
+        assert (result.exit_code, result.output) == (130, "interrupted\n")
+        assert signal.getsignal(signal.SIGINT) is signal.default_int_handler
+    finally:
+        signal.signal(signal.SIGINT, before)
 
 
 def test_help_names_every_command_and_exit_code():

@@ -2,6 +2,7 @@
 
 import math
 
+import array_api_strict
 import numpy as np
 import pytest
 from scipy import stats
@@ -129,8 +130,141 @@ def test_bad_populations_are_refused(arguments, named):
         features.sample(*arguments)
 
 
+@pytest.mark.parametrize("kind", [int, bool, complex])
+def test_populations_are_drawn_like_floating_point_arrays_only(kind):
+    """Like whole numbers, the preferred directions would be -2, -1, 0, 1 and 2."""
+    like = np.ones((2, D), kind)
+    with pytest.raises(ValueError, match="like has dtype .*: must be real floating-point numbers"):
+        features.sample("positive", 10, D, 0, like=like)
+
+
+def test_tokens_of_another_library_are_named():
+    x = array_api_strict.asarray(X)
+    for phi in (population("positive"), features.finite_set(X)):
+        with pytest.raises(ValueError, match="tokens of array_api_strict, neurons of numpy: must"):
+            phi(x)
+
+
 def test_bad_ceilings_and_coinciding_points_are_refused():
     with pytest.raises(ValueError, match="ceiling = -1.*above 0"):
         features.sample("clipped", 10, D, 0, ceiling=-1.0)
     with pytest.raises(ValueError, match="points: must be distinct"):
         features.finite_set(np.zeros((3, D)))
+
+
+# a query that attends to a few keys of moderate norm: light tails, so that Monte Carlo can tell
+Q, KEYS, VALUES = X[:2], RNG.normal(size=(7, D)) * 0.5, RNG.normal(size=(7, 3)) + 1.0
+WEIGHTS = np.exp(Q @ KEYS.T) / np.exp(Q @ KEYS.T).sum(axis=1, keepdims=True)
+
+
+def draws(kind, populations, m, seed):
+    """Response over normaliser (populations, t), and output (populations, t, e), drawn anew."""
+    phi = features.sample(kind, populations * m, D, seed)
+    of_keys = phi(KEYS).value.reshape(len(KEYS), populations, m) * math.sqrt(populations)
+    of_queries = phi(Q).value.reshape(len(Q), populations, m) * math.sqrt(populations)
+    kernel = np.einsum("tpm,ipm->pti", of_queries, of_keys)
+    response = kernel.sum(axis=-1)
+    return response / np.exp(Q @ KEYS.T).sum(axis=1), kernel @ VALUES / response[..., None]
+
+
+@pytest.mark.parametrize("kind", ["positive", "cosine"])
+def test_variance_of_the_response_is_that_of_drawn_populations(kind):
+    ratio, _ = draws(kind, 400_000, 1, seed=1)
+    squares = ratio**2
+    standard_error = squares.std(axis=0) / math.sqrt(len(squares))
+    expected = np.exp(features.log_moment(Q, KEYS, kind))
+    assert np.all(standard_error < 0.05 * expected)
+    assert np.all(np.abs(squares.mean(axis=0) - expected) < 4.5 * standard_error)
+
+
+@pytest.mark.parametrize("kind", ["positive", "cosine"])
+def test_variance_of_the_output_is_that_of_drawn_populations(kind):
+    m = 2_000
+    _, output = draws(kind, 400, m, seed=2)
+    misses = m * np.sum((output - WEIGHTS @ VALUES) ** 2, axis=-1)
+    standard_error = misses.std(axis=0) / math.sqrt(len(misses))
+    expected = np.exp(features.log_output_variance(Q, KEYS, VALUES, kind))
+    # the formula is of first order; the next one is of the size of the response's variance, s^2/m
+    second = expected * np.exp(features.log_moment(Q, KEYS, kind)) / m
+    assert np.all(standard_error < 0.12 * expected)
+    assert np.all(np.abs(misses.mean(axis=0) - expected) < 4.5 * standard_error + 10 * second)
+
+
+def test_variance_of_one_key_is_that_of_the_kernel():
+    q, k = X[:1], X[1:2]
+    plus, minus = np.sum((q + k) ** 2), np.sum((q - k) ** 2)
+    np.testing.assert_allclose(features.log_moment(q, k), [plus], rtol=1e-12)
+    expected = math.exp(minus) + math.exp(-minus) / 2
+    np.testing.assert_allclose(np.exp(features.log_moment(q, k, "cosine")), [expected], rtol=1e-12)
+
+
+def test_an_output_that_cannot_err_has_no_variance():
+    alike = np.ones((len(KEYS), 3))
+    assert np.all(features.log_output_variance(Q, KEYS, alike) < math.log(1e-25))
+    assert features.log_output_variance(Q, KEYS[:1], VALUES[:1])[0] == -math.inf  # one key only
+    moved = features.log_output_variance(Q, KEYS, VALUES + 5.0)
+    np.testing.assert_allclose(moved, features.log_output_variance(Q, KEYS, VALUES), rtol=1e-9)
+
+
+@pytest.mark.parametrize("kind", ["positive", "cosine"])
+def test_moments_do_not_overflow_and_work_head_by_head(kind):
+    large = 40 * X
+    found = features.log_moment(large, large, kind)
+    assert np.all(np.isfinite(found)) and found.max() > 800
+    assert np.all(np.isfinite(features.log10_neurons(found + 1e-3)))
+    output = features.log_output_variance(6 * X, 6 * X + 0.1, X, kind)
+    assert np.all(np.isfinite(output)) and output.max() > 20
+    heads = np.stack([X, 2 * X]), np.stack([X, -X]), np.stack([X, X])
+    for h in range(2):
+        one = [x[h] for x in heads]
+        both = features.log_moment(*heads[:2], kind)[h]
+        np.testing.assert_allclose(features.log_moment(*one[:2], kind), both, rtol=1e-12)
+        both = features.log_output_variance(*heads, kind)[h]
+        np.testing.assert_allclose(features.log_output_variance(*one, kind), both, rtol=1e-12)
+
+
+def test_moved_queries_and_keys_keep_the_weights_that_they_are_given():
+    shift, scores = 0.3 * X[2], Q @ KEYS.T
+    found = features.log_moment(Q - shift, KEYS, scores=scores)
+    output = features.log_output_variance(Q - shift, KEYS, VALUES, scores=scores)
+    for t, w in enumerate(WEIGHTS):
+        kernel = np.exp((Q[t] - shift + KEYS) @ (Q[t] - shift + KEYS).T)
+        apart = VALUES - w @ VALUES
+        np.testing.assert_allclose(np.exp(found[t]), w @ kernel @ w, rtol=1e-12)
+        expected = np.sum(np.outer(w, w) * kernel * (apart @ apart.T))
+        np.testing.assert_allclose(np.exp(output[t]), expected, rtol=1e-12)
+
+
+def test_directions_of_another_spread_have_the_variance_of_the_integral():
+    """int (sum_i w_i N(u; a_i, 1))^2 / N(u; 0, spread) du, in one dimension by quadrature."""
+    spread, grid = 2.5, np.linspace(-30, 30, 20_001)
+    a = (Q[:1, :1] + KEYS[:, :1])[:, 0]
+    w = np.exp(Q[0, 0] * KEYS[:, 0])
+    w /= w.sum()
+    mixture = w @ np.exp(-0.5 * (grid - a[:, None]) ** 2) / math.sqrt(2 * math.pi)
+    density = np.exp(-0.5 * grid**2 / spread) / math.sqrt(2 * math.pi * spread)
+    expected = np.sum(mixture**2 / density) * (grid[1] - grid[0])
+    found = features.log_moment(Q[:1, :1], KEYS[:, :1], spread=np.array([spread]))
+    np.testing.assert_allclose(np.exp(found), [expected], rtol=1e-9)
+    plain = features.log_moment(Q, KEYS, spread=np.ones(D))
+    np.testing.assert_allclose(plain, features.log_moment(Q, KEYS), rtol=1e-12)
+
+
+def test_neurons_needed_bring_the_standard_error_down_to_what_is_asked():
+    variance = np.array([0.25, 3.0, 1e9])
+    np.testing.assert_allclose(
+        features.log10_neurons(np.log1p(variance), 0.05), np.log10(variance / 0.05**2), rtol=1e-9
+    )
+
+
+def test_bad_moments_are_refused():
+    with pytest.raises(ValueError, match="kind = 'clipped'.*positive"):
+        features.log_moment(Q, KEYS, "clipped")
+    with pytest.raises(ValueError, match="spread: must be above 1/2"):
+        features.log_moment(Q, KEYS, spread=np.full(D, 0.5))
+    with pytest.raises(ValueError, match="spread: must be above 1/2"):
+        features.log_moment(Q, KEYS, "cosine", spread=np.ones(D))
+    with pytest.raises(ValueError, match="values"):
+        features.log_output_variance(Q, KEYS, VALUES[1:])
+    with pytest.raises(ValueError, match="error = 0"):
+        features.log10_neurons(np.ones(1), 0.0)

@@ -237,3 +237,29 @@ def test_bad_input_is_refused_before_any_work():
         network.attend(phi, q[:-1], k, v, causal=True)
     with pytest.raises(ValueError, match=r"d_key"):
         network.attend(features.sample("positive", 20, 5, 0), q, k, v)
+    with pytest.raises(ValueError, match="keys has shape .*: must hold at least one token"):
+        network.attend(phi, q, k[:0], v[:0])
+    with pytest.raises(ValueError, match="queries has dtype complex128: must be real numbers"):
+        network.attend(phi, q + 0j, k, v)
+    with pytest.raises(ValueError, match="keys has dtype complex128: must be real numbers"):
+        network.write(network.blank(phi, v), k + 0j, v)
+    with pytest.raises(ValueError, match="values has dtype int64: must be real floating-point"):
+        network.attend(phi, q, k, v.astype(int))
+    strict = [array_api_strict.asarray(x) for x in (q, k, v)]
+    with pytest.raises(ValueError, match="queries of numpy, .*: must be arrays of one library"):
+        network.attend(phi, q, *strict[1:])
+    with pytest.raises(ValueError, match="tokens of array_api_strict, neurons of numpy: must be"):
+        network.attend(phi, *strict)
+    with pytest.raises(ValueError, match="queries of array_api_strict, memory of numpy: must be"):
+        network.read(network.write(network.blank(phi, v), k, v), strict[0])
+
+
+def test_no_query_reads_nothing_and_no_key_writes_nothing():
+    q, k, v = head(12)
+    phi = features.sample("positive", 20, 6, 0)
+    reading = network.attend(phi, q[:0], k, v, block=8)
+    assert reading.output.shape == (0, 4) and reading.log_response.shape == (0,)
+    memory = network.write(network.blank(phi, v), k, v)
+    assert network.read(memory, q[:0]).output.shape == (0, 4)
+    for part, same in zip(network.write(memory, k[:0], v[:0]), memory, strict=True):
+        assert part is same or np.array_equal(part, same)

@@ -1,5 +1,6 @@
 """Sweeps: nothing lost, nothing doubled, nothing leaked, whatever is killed in between."""
 
+import ast
 import csv
 import json
 import os
@@ -13,7 +14,7 @@ import pyarrow.parquet
 import pytest
 
 from companion import sweep, warm
-from companion.chapters import Chapter, ParameterError
+from companion.chapters import Chapter, ParameterError, chapters
 
 PARAMETERS = """\
 seed: int = 0  # seed; none; 0 .. 100
@@ -68,12 +69,13 @@ class Slow:
     def sweep(self, *arguments):
         return self.checkout.tripartite("sweep", "1", *arguments)
 
-    def start(self, *arguments, command="sweep"):
+    def start(self, *arguments, command="sweep", interrupt=signal.SIG_DFL):
         return subprocess.Popen(
             [sys.executable, "-m", "companion.cli", command, "1", *arguments],
             cwd=self.root,
             env=os.environ | {"PYTHONPATH": str(self.root / "code")},
             start_new_session=True,
+            preexec_fn=lambda: signal.signal(signal.SIGINT, interrupt),
             stdout=subprocess.DEVNULL,
             stderr=subprocess.DEVNULL,
         )
@@ -263,6 +265,71 @@ if str(seed) in open("../killed.txt").read():
     assert "2 of 2 runs done, 1 of them earlier" in slow.sweep("-p", "seed=0..1").stdout
 
 
+# --- the book's own chapters ---
+
+# forked from one process, so that seventeen servers share the imports that all of them need
+SERVED = """
+import json, os, sys
+from pathlib import Path
+import matplotlib.pyplot, papermill, scipy.stats
+from companion import chapters, warm
+import tripartite.pretrained
+cut, answers = Path(sys.argv[1]), {}
+for chapter in chapters.chapters():
+    job = {"chapter": str(cut / chapter.path.name), "values": {}, "state": "any"}
+    read, write = os.pipe()
+    if os.fork() == 0:
+        os.dup2(write, 1)
+        sys.stdin = [json.dumps(job | {"folder": str(cut / chapter.slug)})]
+        warm.serve(chapter.path)
+        os._exit(0)
+    os.close(write)
+    answers[chapter.slug] = open(read).read()
+    os.wait()
+print(json.dumps(answers))
+"""
+
+
+def imports_of(source):
+    """The import statements of a cell as they stand there, wrapped ones whole."""
+    lines = ["pass" if line.startswith(("%", "!")) else line for line in source.splitlines()]
+    kept = [node for node in ast.parse("\n".join(lines)).body if "Import" in type(node).__name__]
+    return "\n".join("\n".join(lines[n.lineno - 1 : n.end_lineno]) for n in kept)
+
+
+def test_every_chapter_has_a_server_that_runs_its_imports(tmp_path):
+    for chapter in chapters():
+        notebook = chapter.read()
+        for cell in notebook.cells:
+            if cell.cell_type == "code" and "parameters" not in cell.metadata.get("tags", []):
+                cell.source, cell.outputs = imports_of(cell.source), []
+        nbformat.write(notebook, tmp_path / chapter.path.name)
+    command = [sys.executable, "-c", SERVED, str(tmp_path)]
+    done = subprocess.run(command, capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    assert json.loads(done.stdout) == {c.slug: "null\n" for c in chapters()}, done.stderr
+
+
+IMPORTS = """\
+%matplotlib inline
+from email import (
+    message,
+    policy,  # wrapped
+)
+text = '''
+from here on, prose
+import nothing of the kind
+'''
+print("shown");
+%time import wave"""
+
+
+def test_what_a_chapter_imports_is_read_from_whole_cells(slow):
+    slow.write(PARAMETERS, IMPORTS, "from a lighter topic (", "import email.charset as charset")
+    found = warm.imported(Chapter(slow.checkout.notebook))
+    assert found == ["email", "email.message", "email.policy", "email.charset"]
+
+
 # --- interruptions ---
 
 
@@ -288,6 +355,42 @@ def test_killed_sweep_goes_on_where_it_stopped(slow, kill):
         assert slow.ended() == seeds(6)
     assert not [path for path in slow.runs.iterdir() if "~" in path.name]
     assert len(slow.table()) == 12
+
+
+def test_sweep_in_the_background_of_a_script_ignores_ctrl_c(slow):
+    """A shell without job control starts it with the signal ignored; its runs ignore it too."""
+    slow.set("pause", "0.3")
+    process = slow.start("-p", "seed=0..3", "-j", "2", interrupt=signal.SIG_IGN)
+    slow.wait_for(lambda: slow.log())
+    os.killpg(process.pid, signal.SIGINT)
+    assert process.wait(60) == 0
+    assert slow.ended() == seeds(4)
+
+
+SWALLOWED = """\
+import time
+open("../log.txt", "a").write(f"begun {seed}\\n")
+try:
+    time.sleep(60)
+except BaseException:
+    raise ValueError("no such thing") from None"""
+
+
+def test_interrupted_run_is_no_failed_one_whatever_a_cell_makes_of_it(slow):
+    slow.write(PARAMETERS, SWALLOWED)
+    process = slow.start("-p", "seed=0..1", "-j", "2")
+    slow.wait_for(lambda: len(slow.log()) == 2)
+    os.killpg(process.pid, signal.SIGINT)
+    assert process.wait(30) == 130
+    assert not [path.name for path in slow.runs.iterdir() if path.name != ".locks"]
+
+
+def test_ctrl_c_while_a_server_starts_ends_its_next_run_only(slow):
+    server = warm.Server(slow.checkout.notebook)
+    os.kill(server.process.pid, signal.SIGINT)
+    job = {"chapter": str(slow.checkout.notebook), "values": {}, "state": "any"}
+    assert server(job | {"folder": str(slow.runs / "a")}) == "Died: exit code 1"
+    assert server.alive()
 
 
 def test_two_sweeps_in_one_folder_share_the_work(slow):

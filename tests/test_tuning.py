@@ -159,7 +159,13 @@ def test_curves_come_back_from_a_file(tmp_path):
         ({"n_neurons": 0}, "n_neurons = 0"),
         ({"sharpness": -1.0}, "sharpness = -1.0"),
         ({"keys": np.full((4, 6), np.nan)}, "keys: holds NaN"),
-        ({"keys": np.ones((4, 5))}, "width"),
+        ({"keys": np.ones((4, 5))}, "must have the same number of features"),
+        ({"keys": np.ones((0, 6))}, r"keys has shape \(0, 6\): must hold at least one token"),
+        ({"queries": np.ones((0, 6))}, r"queries has shape \(0, 6\): must hold at least one"),
+        ({"keys": np.ones((2, 4, 6))}, r"keys \(2, 4, 6\) and queries .* must have the same heads"),
+        ({"keys": np.ones((4, 6), complex)}, "keys has dtype complex128: must be real numbers"),
+        ({"keys": np.ones(6)}, r"keys has shape \(6,\): must be \(\.\.\., tokens, features\)"),
+        ({"like": np.ones(2, int)}, "like has dtype int64: must be real floating-point numbers"),
     ],
 )
 def test_bad_input_is_refused(change, message):
@@ -167,3 +173,28 @@ def test_bad_input_is_refused(change, message):
     given = {"kind": "dense", "keys": keys, "queries": queries, "n_neurons": 4, "seed": 0} | change
     with pytest.raises(ValueError, match=message):
         tuning.fit(**given)
+
+
+ALIKE = {"one token": 1, "tokens that are all the same": 30}
+
+
+@pytest.mark.parametrize("n", ALIKE.values(), ids=ALIKE)
+@pytest.mark.parametrize("kind", tuning.KINDS)
+def test_stimuli_without_spread_can_be_fitted(kind, n):
+    """One key is all that there is to attend to: its value is the answer, its kernel Z/n."""
+    keys, queries, values = (np.repeat(x[:1], n, axis=0) for x in stimuli(9))
+    with np.errstate(all="raise", under="ignore"):
+        phi = tuning.fit(kind, keys, queries, 200, 0)
+    reading = network.attend(phi, queries, keys, values)
+    np.testing.assert_allclose(reading.output, values, rtol=1e-12)
+    expected = attention.log_normaliser(queries, keys)
+    # prototypes have the level of the normaliser; the others estimate it from 200 neurons
+    tolerance = 1e-6 if kind == "prototypes" else 1.5
+    np.testing.assert_allclose(reading.log_response, expected, rtol=0, atol=tolerance)
+    for side in (keys, queries):  # where one side alone has no spread
+        others = {"keys": keys, "queries": queries} | (
+            {"keys": stimuli(9)[0]} if side is queries else {"queries": stimuli(9)[1]}
+        )
+        part = tuning.fit(kind, others["keys"], others["queries"], 20, 0)
+        out = network.attend(part, queries, keys, values).output
+        np.testing.assert_allclose(out, values, rtol=1e-12)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import signal
 import time
 from pathlib import Path
 
@@ -25,16 +26,50 @@ class Problem(click.ClickException):
     exit_code = 2
 
 
+class Interrupted(click.ClickException):
+    exit_code = 130
+
+    def __init__(self):
+        super().__init__("interrupted")
+
+    def show(self, file=None):
+        click.echo(self.message, err=True)
+
+
 class Group(click.Group):
-    """Commands whose expected errors are one line and exit code 2, not a traceback."""
+    """Commands whose expected errors are one line and exit code 2, not a traceback.
+
+    After Ctrl-C a command that does not end well ends with 130, also where a library swallows the
+    KeyboardInterrupt or makes another error of it, as imports of compiled modules do.
+    """
+
+    interrupted = False
+
+    def main(self, *arguments, **options):
+        self.interrupted = False
+        # where it is ignored, as in a script's background, it stays so
+        if ours := signal.getsignal(signal.SIGINT) is signal.default_int_handler:
+            signal.signal(signal.SIGINT, self._interrupt)
+        try:
+            return super().main(*arguments, **options)
+        except SystemExit as end:
+            raise SystemExit(130 if end.code and self.interrupted else end.code) from None
+        finally:
+            if ours:
+                signal.signal(signal.SIGINT, signal.default_int_handler)
+
+    def _interrupt(self, *_) -> None:
+        self.interrupted = True
+        raise KeyboardInterrupt
 
     def invoke(self, context: click.Context):
         try:
             return super().invoke(context)
         except KeyboardInterrupt:
-            click.echo("interrupted", err=True)
-            context.exit(130)
+            raise Interrupted from None
         except Exception as error:
+            if self.interrupted:
+                raise Interrupted from None
             names = {kind.__name__ for kind in type(error).__mro__}
             expected = names.intersection(PROBLEMS) and not isinstance(error, BrokenPipeError)
             expected = expected or type(error) is LookupError  # a KeyError would be a mistake here

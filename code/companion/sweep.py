@@ -116,18 +116,13 @@ def sweep(
             executor.submit(attempt, what | {"values": point, "folder": str(place)}): place
             for place, point in todo
         }
-        try:
-            for future in as_completed(jobs):
-                place = jobs[future]
-                if error := _outcome(future):
-                    _record(place, places[place], chapter, sources, error)
-                    result.failed[place.name] = error
-                    bar.set_postfix(failed=len(result.failed))
-                bar.update()
-        except KeyboardInterrupt:
-            for job in jobs:
-                job.cancel()
-            raise
+        for future in as_completed(jobs):
+            place = jobs[future]
+            if error := _outcome(future):
+                _record(place, places[place], chapter, sources, error)
+                result.failed[place.name] = error
+                bar.set_postfix(failed=len(result.failed))
+            bar.update()
     result.tables = write_table(chapter, folder, sources)
     return result
 
@@ -145,9 +140,14 @@ def attempt(job: dict) -> str | None:
 
 @contextmanager
 def _executor(scheduler: str | None, workers: int | None) -> Iterator[Executor]:
+    """Runs what it is given; after an error or Ctrl-C, what has begun and no more."""
     if scheduler is None:
         with ThreadPoolExecutor(workers or os.cpu_count() or 1) as executor:
-            yield executor
+            try:
+                yield executor
+            except BaseException:
+                executor.shutdown(wait=False, cancel_futures=True)
+                raise
         return
     from distributed import Client
 
@@ -158,7 +158,12 @@ def _executor(scheduler: str | None, workers: int | None) -> Iterator[Executor]:
         raise OSError(f"--scheduler {scheduler}: no Dask scheduler answers ({reason})") from None
     with client:
         # two sweeps of one folder are two tasks, of which the second finds the first's run
-        yield client.get_executor(pure=False)
+        executor = client.get_executor(pure=False)
+        try:
+            yield executor
+        except BaseException:
+            executor.shutdown(wait=False)  # which cancels
+            raise
 
 
 def _outcome(future: Future) -> str | None:

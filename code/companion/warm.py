@@ -19,6 +19,9 @@ from pathlib import Path
 from .chapters import Chapter
 from .execute import KERNEL
 
+INTERRUPT = {signal.SIGINT}
+_interrupted = False  # this process, whatever became of the KeyboardInterrupt
+
 
 class Server:
     """A warm process for one chapter; a call runs one job in it and returns its error, or None."""
@@ -28,7 +31,11 @@ class Server:
             raise OSError("sweeps fork processes: run them on Linux, macOS or WSL")
         command = [sys.executable, "-m", "companion.warm", str(chapter)]
         pipes = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE, "text": True}
-        self.process = subprocess.Popen(command, env=os.environ | KERNEL, **pipes)
+        before = signal.pthread_sigmask(signal.SIG_BLOCK, INTERRUPT)  # a process starts with this
+        try:
+            self.process = subprocess.Popen(command, env=os.environ | KERNEL, **pipes)
+        finally:
+            signal.pthread_sigmask(signal.SIG_SETMASK, before)
 
     def __call__(self, job: dict) -> str | None:
         try:
@@ -50,12 +57,18 @@ class Server:
 
 
 def serve(chapter: Path) -> None:
-    """Answer every job on standard input, a line of JSON, with a line: its error, or null."""
-    signal.signal(signal.SIGINT, signal.SIG_IGN)  # its child is interrupted, it ends with its input
-    _preload(Chapter(chapter).code())
+    """Answer every job on standard input, a line of JSON, with a line: its error, or null.
+
+    Ctrl-C reaches all processes of a sweep. It ends the run in hand, not the server, which ends
+    with its input.
+    """
+    signal.pthread_sigmask(signal.SIG_BLOCK, INTERRUPT)
+    _preload(Chapter(chapter))
     for line in sys.stdin:
         if (child := os.fork()) == 0:
             _child(json.loads(line))
+        if INTERRUPT & signal.sigpending():  # it came when there was no child that it could reach
+            os.kill(child, signal.SIGINT)
         _, status = os.waitpid(child, 0)
         if os.waitstatus_to_exitcode(status):
             _answer(f"Died: exit code {os.waitstatus_to_exitcode(status)}")
@@ -65,17 +78,26 @@ def _child(job: dict) -> None:
     """Run a job, answer, and end without what a parent's exit would do twice."""
     code = 1
     try:
-        signal.signal(signal.SIGINT, signal.default_int_handler)
+        if signal.getsignal(signal.SIGINT) is signal.default_int_handler:  # else it is ignored
+            signal.signal(signal.SIGINT, _interrupt)
+        signal.pthread_sigmask(signal.SIG_UNBLOCK, INTERRUPT)
         answers = os.dup(1)
         with open(os.devnull, "r+") as null:  # else a chapter's print would be an answer
             os.dup2(null.fileno(), 0)
             os.dup2(null.fileno(), 1)
         error = _run(job)
+        signal.pthread_sigmask(signal.SIG_BLOCK, INTERRUPT)  # one answer, not two
         os.dup2(answers, 1)
         _answer(error)
         code = 0
     finally:
         os._exit(code)
+
+
+def _interrupt(*_) -> None:
+    global _interrupted
+    _interrupted = True
+    raise KeyboardInterrupt
 
 
 def _run(job: dict) -> str | None:
@@ -96,20 +118,28 @@ def _answer(error: str | None) -> None:
     os.write(1, (json.dumps(error) + "\n").encode())
 
 
-def _preload(code: str) -> None:
+def _preload(chapter: Chapter) -> None:
     """Import what the chapter imports, and what runs it."""
-    names = ["papermill", "IPython.core.interactiveshell", "companion.run"]
-    for node in ast.walk(ast.parse("\n".join(_statements(code)))):
-        names += [alias.name for alias in node.names] if isinstance(node, ast.Import) else []
-        if isinstance(node, ast.ImportFrom) and not node.level:
-            names += [node.module, *(f"{node.module}.{alias.name}" for alias in node.names)]
-    for name in names:
+    for name in ["papermill", "IPython.core.interactiveshell", "companion.run", *imported(chapter)]:
         with contextlib.suppress(Exception):  # no module, but a name in one; or the run will say
             importlib.import_module(name)
 
 
-def _statements(code: str) -> list[str]:
-    return [line for line in code.splitlines() if line.startswith(("import ", "from "))]
+def imported(chapter: Chapter) -> list[str]:
+    """What the statements of its cells import: modules, and names that may be modules."""
+    from IPython.core.inputtransformer2 import TransformerManager
+
+    names = []
+    for cell in chapter.code_cells():
+        try:
+            statements = ast.parse(TransformerManager().transform_cell(cell.source)).body
+        except SyntaxError:  # the run will say
+            continue
+        for node in statements:
+            names += [alias.name for alias in node.names] if isinstance(node, ast.Import) else []
+            if isinstance(node, ast.ImportFrom) and not node.level:
+                names += [node.module, *(f"{node.module}.{alias.name}" for alias in node.names)]
+    return names
 
 
 def engine():
@@ -141,7 +171,7 @@ def _execute(shell, cell) -> bool:
         result = shell.run_cell(cell.source, store_history=True)
     for shown in [cell, *(o for o in cell.outputs if o.output_type == "execute_result")]:
         shown.execution_count = result.execution_count
-    if isinstance(result.error_in_exec, KeyboardInterrupt):
+    if _interrupted:  # else what a cell or a library made of it would be the run's error
         raise KeyboardInterrupt
     return result.success
 
@@ -210,4 +240,6 @@ def _shell():
 
 
 if __name__ == "__main__":
-    serve(Path(sys.argv[1]))
+    from companion import warm  # the module that papermill's engine comes from, not a second one
+
+    warm.serve(Path(sys.argv[1]))

@@ -10,7 +10,7 @@ from typing import Any
 
 from array_api_compat import array_namespace
 
-from .checks import check_tokens
+from .checks import check_context, check_finite, check_real, check_tokens
 
 Array = Any  # NumPy, PyTorch, CuPy, JAX: anything that follows the array-API standard
 
@@ -21,6 +21,10 @@ def scores(queries: Array, keys: Array, causal: bool = False) -> Array:
     queries: (..., t, d); keys: (..., i, d). Returns (..., t, i). Vaswani et al. 2017, eq. 1.
     """
     check_tokens(queries=queries, keys=keys, causal=causal)
+    return _scores(queries, keys, causal)
+
+
+def _scores(queries: Array, keys: Array, causal: bool) -> Array:
     xp = array_namespace(queries, keys)
     s = xp.matmul(queries, xp.matrix_transpose(keys))
     return xp.where(causal_mask(s), s, -xp.inf) if causal else s
@@ -43,19 +47,26 @@ def log_normaliser(queries: Array, keys: Array, causal: bool = False) -> Array:
     """log Z_t, where Z_t = sum_i exp(k_i . q_t) is what softmax divides by.
 
     queries: (..., t, d); keys: (..., i, d). Returns (..., t).
+    Raises ValueError if shapes disagree, there is no key, or a number is not finite.
     """
-    return log_sum_exp(scores(queries, keys, causal))[..., 0]
+    check_tokens(queries=queries, keys=keys, causal=causal)
+    check_context(keys=keys)
+    check_finite(queries=queries, keys=keys)
+    return log_sum_exp(_scores(queries, keys, causal))[..., 0]
 
 
 def softmax_attention(queries: Array, keys: Array, values: Array, causal: bool = False) -> Array:
     """Sum of the values, weighted by the softmax of the scaled scores.
 
     queries: (..., t, d); keys: (..., i, d); values: (..., i, e). Returns (..., t, e).
-    Raises ValueError if shapes disagree. Vaswani et al. 2017, eq. 1.
+    Raises ValueError if shapes disagree, there is no key, or a number is not finite.
+    Vaswani et al. 2017, eq. 1.
     """
     check_tokens(queries=queries, keys=keys, values=values, causal=causal)
+    check_context(keys=keys)
+    check_finite(queries=queries, keys=keys, values=values)
     xp = array_namespace(queries, keys, values)
-    s = scores(queries, keys, causal)
+    s = _scores(queries, keys, causal)
     return xp.matmul(xp.exp(s - log_sum_exp(s)), values)
 
 
@@ -63,8 +74,22 @@ def kernel_attention(kernel: Array, values: Array, causal: bool = False) -> Arra
     """Kernel smoother: sum of the values, weighted by kernel(q_t, k_i), divided by its sum.
 
     kernel: (..., t, i), of any sign; values: (..., i, e). Returns (..., t, e).
-    Softmax attention is the case kernel = exp(scores). Nadaraya 1964; Tsai et al. 2019.
+    Softmax attention is the case kernel = exp(scores). Raises ValueError as softmax_attention
+    does. Nadaraya 1964; Tsai et al. 2019.
     """
+    check_real(kernel=kernel, values=values)
+    for name, x in {"kernel": kernel, "values": values}.items():
+        if x.ndim < 2:
+            raise ValueError(f"{name} has shape {tuple(x.shape)}: must have two axes or more")
+    t, i = kernel.shape[-2:]
+    if i != values.shape[-2] or (causal and t != i):
+        square = ", and square where causal = True" if causal else ""
+        raise ValueError(
+            f"kernel {tuple(kernel.shape)} and values {tuple(values.shape)}: must be (..., t, i) "
+            f"and (..., i, e){square}"
+        )
+    check_context(values=values)
+    check_finite(kernel=kernel, values=values)
     xp = array_namespace(kernel, values)
     if causal:
         kernel = xp.where(causal_mask(kernel), kernel, xp.zeros_like(kernel))

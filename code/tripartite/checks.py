@@ -29,8 +29,47 @@ def check_choice(name: str, value: str, allowed: Any) -> None:
         raise ValueError(f"{name} = {value!r}: must be one of {', '.join(sorted(allowed))}")
 
 
+def namespace_of(**arrays: Any) -> Any:
+    """The array-API namespace of arrays, None passed over.
+
+    Raises ValueError that names what is no array, or the libraries where there are several.
+    """
+    spaces = {}
+    for name, x in arrays.items():
+        if x is not None:
+            try:
+                spaces[name] = array_namespace(x)
+            except TypeError:
+                raise ValueError(f"{name} is a {type(x).__name__}: must be an array") from None
+    if len(set(spaces.values())) > 1:
+        prefix = "array_api_compat."
+        of = [f"{name} of {space.__name__.removeprefix(prefix)}" for name, space in spaces.items()]
+        raise ValueError(f"{', '.join(of)}: must be arrays of one library")
+    return next(iter(spaces.values()))
+
+
+def check_real(**arrays: Any) -> None:
+    """Raise ValueError unless arrays, of one library, hold real numbers; None is passed over."""
+    xp = namespace_of(**arrays)
+    for name, x in arrays.items():
+        if x is not None and not xp.isdtype(x.dtype, ("real floating", "integral")):
+            raise ValueError(f"{name} has dtype {x.dtype}: must be real numbers")
+
+
+def check_floating(**arrays: Any) -> None:
+    """Raise ValueError unless arrays, of one library, hold real floating-point numbers."""
+    xp = namespace_of(**arrays)
+    for name, x in arrays.items():
+        if not xp.isdtype(x.dtype, "real floating"):
+            raise ValueError(f"{name} has dtype {x.dtype}: must be real floating-point numbers")
+
+
 def check_tokens(*, queries=None, keys=None, values=None, causal: bool = False) -> None:
-    """Raise ValueError unless queries, keys and values fit together: (..., tokens, features)."""
+    """Raise ValueError unless queries, keys and values fit together: (..., tokens, features).
+
+    They must be arrays of one library and of real numbers.
+    """
+    check_real(queries=queries, keys=keys, values=values)
     given = {"queries": queries, "keys": keys, "values": values}
     given = {name: x for name, x in given.items() if x is not None}
     for name, x in given.items():
@@ -40,6 +79,13 @@ def check_tokens(*, queries=None, keys=None, values=None, causal: bool = False) 
     _agree(given, "keys", "values", -2, "tokens")
     if causal:
         _agree(given, "queries", "keys", -2, "tokens, where causal = True")
+
+
+def check_context(**arrays: Any) -> None:
+    """Raise ValueError where arrays, (..., tokens, features), hold no token to attend to."""
+    for name, x in arrays.items():
+        if x.shape[-2] == 0:
+            raise ValueError(f"{name} has shape {tuple(x.shape)}: must hold at least one token")
 
 
 def check_width(x: Any, d_key: int) -> None:

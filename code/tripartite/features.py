@@ -1,7 +1,8 @@
 """Feature maps: the tuning curves phi of the hidden neurons.
 
 phi(x) is returned as amplitude * exp(log_scale), two arrays, because phi itself overflows for
-tokens of large norm. Random features make phi(k).phi(q) an unbiased estimate of exp(k.q).
+tokens of large norm. Random features make phi(k).phi(q) an unbiased estimate of exp(k.q); what
+one neuron's estimate varies by has a closed form, for the normaliser and for the output.
 Rahimi and Recht 2007; Choromanski et al. 2021 (positive); Yu et al. 2016 (orthogonal).
 """
 
@@ -15,7 +16,17 @@ from typing import Any, NamedTuple
 import numpy as np
 from array_api_compat import array_namespace, device
 
-from .checks import check_choice, check_positive, check_positive_int, check_width
+from .attention import log_sum_exp
+from .attention import scores as scores_of
+from .checks import (
+    check_choice,
+    check_floating,
+    check_positive,
+    check_positive_int,
+    check_tokens,
+    check_width,
+    namespace_of,
+)
 
 Array = Any
 
@@ -55,7 +66,7 @@ class FeatureMap:
     def __call__(self, x: Array) -> Activity:
         """Activity of every neuron for every token; x: (..., tokens, d)."""
         check_width(x, self.directions.shape[-1])
-        xp = array_namespace(x, self.directions)
+        xp = namespace_of(tokens=x, neurons=self.directions)
         drive = xp.matmul(x, xp.matrix_transpose(self.directions))
         half_square = 0.5 * xp.sum(x * x, axis=-1, keepdims=True)
         log_scale, amplitude = self.tuning(drive, half_square, self.phases[..., None, :])
@@ -140,7 +151,7 @@ def sample(
     kind: a name in TUNINGS; ceiling: the saturation level of kind "clipped", in units of exp(0);
     like: an array whose library, type and device the population takes (default NumPy, float64).
     With the same seed a larger population contains the smaller one (independent directions).
-    Raises ValueError on an unknown kind or a size below 1.
+    Raises ValueError on an unknown kind, a size below 1, or like of another type than floating.
     """
     check_choice("kind", kind, TUNINGS)
     check_positive_int(n_neurons=n_neurons, d_key=d_key)
@@ -184,7 +195,7 @@ class FiniteSet:
     def __call__(self, x: Array) -> Activity:
         """Activity for tokens x, (..., tokens, d), each of which must be one of the points."""
         check_width(x, self.points.shape[-1])
-        xp = array_namespace(x, self.points)
+        xp = namespace_of(tokens=x, neurons=self.points)
         half_square = 0.5 * xp.sum(x * x, axis=-1, keepdims=True)
         bumps = xp.exp(-0.5 * _squared_distance(x, self.points))
         return Activity(half_square, xp.matmul(bumps, xp.matrix_transpose(self.whitening)))
@@ -209,6 +220,116 @@ def finite_set(points: np.ndarray) -> FiniteSet:
     return FiniteSet(points, np.linalg.inv(factor))
 
 
+def log_moment(
+    queries: Array,
+    keys: Array,
+    kind: str = "positive",
+    *,
+    scores: Array | None = None,
+    spread: Array | None = None,
+) -> Array:
+    """log(1 + s^2) of every query: m independent neurons estimate its Z with variance s^2 Z^2/m.
+
+    1 + s^2 = sum_ij w_i w_j exp(a_i.a_j), with the softmax weights w of the query and a_i = q + k_i;
+    for kind "cosine" a_i = k_i - q, and half of exp(-a_i.a_j) is added.
+    queries: (..., t, d); keys: (..., i, d); scores: (..., t, i), whose softmax is w, where queries
+    and keys were moved by what leaves attention as it is (default: their own); spread: (d,), the
+    variance of directions along each axis, with neurons weighted so that they stay unbiased
+    (kind "positive"; default 1). Returns (..., t).
+    Raises ValueError on an unknown kind, shapes that disagree, or a spread of 1/2 or less, for which
+    the variance is infinite.
+    """
+    parts = _second_moments(queries, keys, kind, scores, spread)
+    xp = array_namespace(queries, keys)
+    found = [
+        level + _log(factor * xp.sum(xp.matmul(b, gram) * b, axis=-1))
+        for level, b, gram, factor in parts
+    ]
+    return found[0] if len(found) == 1 else xp.logaddexp(*found)
+
+
+def log_output_variance(
+    queries: Array,
+    keys: Array,
+    values: Array,
+    kind: str = "positive",
+    *,
+    scores: Array | None = None,
+    spread: Array | None = None,
+) -> Array:
+    """log of m E|l - y|^2 for every query, to first order in 1/m: how far outputs l fall from y.
+
+    The output is a ratio of two estimates by the same neurons, so what they share cancels:
+    m E|l - y|^2 = sum_ij w_i w_j (v_i - y).(v_j - y) exp(a_i.a_j), where y = sum_i w_i v_i is
+    the output of softmax attention (delta method). values: (..., i, e); the rest as in log_moment.
+    Returns (..., t), minus infinity where all values are alike. Holds (..., t, i, e) in memory.
+    """
+    check_tokens(queries=queries, keys=keys, values=values)
+    xp = array_namespace(queries, keys, values)
+    s = scores_of(queries, keys) if scores is None else scores
+    outputs = xp.matmul(xp.exp(s - log_sum_exp(s)), values)
+    apart = values[..., None, :, :] - outputs[..., :, None, :]  # (..., t, i, e)
+    found = []
+    for level, b, gram, factor in _second_moments(queries, keys, kind, scores, spread):
+        pulled = b[..., None] * apart
+        square = xp.sum(xp.matmul(gram[..., None, :, :], pulled) * pulled, axis=(-2, -1))
+        found.append((level, factor * square))
+    top = found[0][0] if len(found) == 1 else xp.maximum(found[0][0], found[1][0])
+    total = sum(xp.exp(level - top) * square for level, square in found)
+    return top + _log(total)
+
+
+def log10_neurons(log_moment: Array, error: float = 0.1) -> Array:
+    """log10 of the neurons that bring the relative standard error of the response to error.
+
+    log_moment: log(1 + s^2), of any shape. m = s^2 / error^2 overflows where its logarithm does not.
+    """
+    check_positive(error=error)
+    xp = array_namespace(log_moment)
+    log_variance = log_moment + xp.log(-xp.expm1(-log_moment))
+    return (log_variance - 2.0 * math.log(error)) / math.log(10.0)
+
+
+def _log(x: Array) -> Array:
+    """log x, minus infinity where x is zero or less by rounding, without a warning."""
+    xp = array_namespace(x)
+    return xp.where(x > 0, xp.log(xp.where(x > 0, x, xp.ones_like(x))), -xp.inf)
+
+
+def _second_moments(queries, keys, kind, scores, spread):
+    """Sums factor exp(level_t) sum_ij b_ti b_tj gram_ij, of which a neuron's second moment consists.
+
+    exp(a_i.a_j) = exp(|a_i|^2/2) exp(-|k_i - k_j|^2/2) exp(|a_j|^2/2), which cannot overflow once
+    the largest exponent of a query is taken out, into its level.
+    """
+    check_choice("kind", kind, ("positive", "cosine"))
+    check_tokens(queries=queries, keys=keys)
+    xp = array_namespace(queries, keys)
+    s = scores_of(queries, keys) if scores is None else scores
+    log_weights = s - log_sum_exp(s)
+    level = 0.0
+    if spread is not None:
+        if kind != "positive" or not bool(xp.all(spread > 0.5)):
+            raise ValueError("spread: must be above 1/2 along every axis, with kind = 'positive'")
+        # int N(w; a_i, 1) N(w; a_j, 1) / N(w; 0, spread) dw, axis by axis
+        level = xp.sum(xp.log(spread) - 0.5 * xp.log(2.0 * spread - 1.0))
+        narrow = 1.0 / xp.sqrt(2.0 * spread - 1.0)
+        queries, keys, scaled = queries * narrow, keys * narrow, keys * narrow * xp.sqrt(spread)
+    else:
+        scaled = keys
+    sign = 1.0 if kind == "positive" else -1.0
+    half_square = 0.5 * xp.sum(keys * keys, axis=-1)[..., None, :]
+    size = 0.5 * xp.sum(scaled * scaled, axis=-1, keepdims=True)
+    own = xp.sum(queries * queries, axis=-1)
+    found = []
+    for flip, factor in ((1.0, 1.0),) if kind == "positive" else ((1.0, 1.0), (-1.0, 0.5)):
+        log_b = log_weights + flip * sign * scores_of(queries, keys) + half_square
+        top = xp.max(log_b, axis=-1, keepdims=True)
+        gram = xp.exp(flip * scores_of(scaled, scaled) - size - xp.matrix_transpose(size))
+        found.append((level + flip * own + 2.0 * top[..., 0], xp.exp(log_b - top), gram, factor))
+    return found
+
+
 def _squared_distance(x: Array, y: Array) -> Array:
     xp = array_namespace(x, y)
     return xp.sum((x[..., :, None, :] - y[..., None, :, :]) ** 2, axis=-1)
@@ -217,5 +338,6 @@ def _squared_distance(x: Array, y: Array) -> Array:
 def _as(x: np.ndarray, like: Array | None) -> Array:
     if like is None:
         return x
+    check_floating(like=like)
     xp = array_namespace(like)
     return xp.asarray(x, dtype=like.dtype, device=device(like))

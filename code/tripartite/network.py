@@ -12,7 +12,14 @@ from typing import NamedTuple
 from array_api_compat import array_namespace, device
 
 from .attention import Array
-from .checks import check_finite, check_positive_int, check_tokens
+from .checks import (
+    check_context,
+    check_finite,
+    check_floating,
+    check_positive_int,
+    check_tokens,
+    namespace_of,
+)
 from .features import Activity, FeatureMap, FiniteSet
 from .tuning import Tuned
 
@@ -68,7 +75,9 @@ def blank(phi: Population, values: Array) -> Memory:
     """Memory of hidden neurons phi in which nothing is written yet.
 
     values: (..., tokens, e), read only for the width, library and type of what will be written.
+    Raises ValueError where that type is not a real floating-point one.
     """
+    check_floating(values=values)
     xp = array_namespace(values)
     of_type = {"dtype": values.dtype, "device": device(values)}
     return Memory(
@@ -132,14 +141,15 @@ def read(memory: Memory, queries: Array) -> Reading:
     """
     check_tokens(queries=queries)
     check_finite(queries=queries)
-    xp = array_namespace(queries, memory.hebbian)
+    xp = namespace_of(queries=queries, memory=memory.hebbian)
     if xp.all(xp.isinf(memory.log_scale)):
         raise ValueError("memory: nothing is written in it, so there is nothing to read")
     return _read(memory, queries)
 
 
 def _read(memory: Memory, queries: Array) -> Reading:
-    return _join([_read_at_once(memory, queries[..., now, :]) for now in _spans(queries)])
+    spans = _spans(queries) or [slice(0, 0)]  # of no queries, the response to none
+    return _join([_read_at_once(memory, queries[..., now, :]) for now in spans])
 
 
 def _read_at_once(memory: Memory, queries: Array) -> Reading:
@@ -181,8 +191,10 @@ def attend(
     queries: (..., t, d); keys: (..., i, d); values: (..., i, e). causal: token t reads what
     tokens up to t have written. Memory is O(tokens * e) and H is never held whole; the result
     does not depend on block beyond rounding. Kernel attention with phi(q).phi(k), exactly.
+    Raises ValueError on shapes that disagree, no key, or numbers that are not finite.
     """
     check_tokens(queries=queries, keys=keys, values=values, causal=causal)
+    check_context(keys=keys)
     check_finite(queries=queries, keys=keys, values=values)
     check_positive_int(block=block)
     one_block = _stream if causal else _write_then_read

@@ -12,13 +12,21 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
-from array_api_compat import array_namespace
 from scipy.special import ndtri
 from scipy.stats import qmc
 
 from .attention import log_sum_exp
 from .checkpoint import Tensors
-from .checks import check_choice, check_finite, check_positive, check_positive_int, check_width
+from .checks import (
+    check_choice,
+    check_context,
+    check_finite,
+    check_positive,
+    check_positive_int,
+    check_tokens,
+    check_width,
+    namespace_of,
+)
 from .features import Activity, Array, _as, independent_directions, orthogonal_directions
 
 
@@ -36,7 +44,7 @@ class Curves:
     def __call__(self, x: Array) -> Activity:
         """Activity of every neuron for every token; x: (..., tokens, d)."""
         check_width(x, self.directions.shape[-1])
-        xp = array_namespace(x, self.directions)
+        xp = namespace_of(tokens=x, neurons=self.directions)
         gain = -0.5 * xp.sum(xp.matmul(x, self.curvature) * x, axis=-1, keepdims=True)
         drive = xp.matmul(x, xp.matrix_transpose(self.directions))
         return Activity(drive + (self.offsets[..., None, :] + gain), 1.0)
@@ -111,8 +119,9 @@ def balance(keys: np.ndarray, queries: np.ndarray, whole: bool) -> tuple[np.ndar
     """T and T^-T that give keys and queries, (tokens, d), one diagonal covariance; whole: or 1.
 
     T C_q T^T = T^-T C_k T^-1: T^T T is the matrix geometric mean of C_k and the inverse of C_q.
+    Tokens of one side that are all the same, or a single one, have no spread to balance: 1.
     """
-    if not whole:
+    if not (whole and _spread(keys) and _spread(queries)):
         return np.eye(keys.shape[-1]), np.eye(keys.shape[-1])
     of_keys, of_queries = (_covariance(x) for x in (keys, queries))
     root, inverse = _power(of_queries, 0.5), _power(of_queries, -0.5)
@@ -125,6 +134,11 @@ def balance(keys: np.ndarray, queries: np.ndarray, whole: bool) -> tuple[np.ndar
 def _covariance(x: np.ndarray) -> np.ndarray:
     c = np.cov(x.T, bias=True)
     return c + 1e-3 * np.trace(c) / len(c) * np.eye(len(c))  # directions hardly used stay bounded
+
+
+def _spread(x: np.ndarray) -> bool:
+    """True where tokens differ by more than rounding."""
+    return bool(np.ptp(x, axis=0).max() > 1e-12 * np.abs(x).max())
 
 
 def _power(c: np.ndarray, exponent: float) -> np.ndarray:
@@ -277,14 +291,20 @@ def fit(
     kind: a name in KINDS; keys, queries: (..., tokens, d), of other inputs than those the network
     will read, leading axes are heads fitted each on its own; draw: a name in DRAWS; sharpness: of
     the bumps of kind "prototypes"; like: an array whose library, type and device the curves take.
-    Raises ValueError on unknown names, sizes below 1, or numbers that are not finite.
+    Raises ValueError on unknown names, sizes below 1, no tokens, shapes that disagree, or numbers
+    that are not finite.
     """
     check_choice("kind", kind, KINDS)
     check_choice("draw", draw, DRAWS)
     check_positive_int(n_neurons=n_neurons)
     check_positive(sharpness=sharpness)
-    check_width(queries, keys.shape[-1])
+    check_tokens(queries=queries, keys=keys)
+    check_context(keys=keys, queries=queries)
     check_finite(keys=keys, queries=queries)
+    if keys.shape[:-2] != queries.shape[:-2]:
+        raise ValueError(
+            f"keys {tuple(keys.shape)} and queries {tuple(queries.shape)}: must have the same heads"
+        )
     heads = keys.shape[:-2]
     streams = np.random.default_rng(seed).spawn(max(1, int(np.prod(heads))))
     fits = [
