@@ -372,6 +372,12 @@ MUTANTS = [
            "imaging::power_is_that_of_cohens_tables"),
     Mutant("imaging", "normalisation", 17, "repetitions for a power go with delta, not its square", "np.asarray(delta)) ** 2", "np.asarray(delta))",
            "imaging::needed_repetitions_give_the_power_they_promise"),
+    Mutant("imaging", "dropped term", 17, "the interaction keeps the effect of queries", "return table - by_row - by_column, by_row", "return table - by_row, by_row",
+           "imaging::effects_and_interaction_of_a_product_are_those_of_its_factors"),
+    Mutant("imaging", "dropped term", 17, "one context has no gain", "a = np.eye(n_contexts)[:, 1:] - 1 / n_contexts", "a = np.eye(n_contexts)[:, 2:] - 1 / n_contexts",
+           "imaging::gains_span_every_product_of_a_gain_and_a_feature_and_no_effect"),
+    Mutant("imaging", "dropped term", 17, "gains on what the traces show are no nuisance", "gains(np.column_stack([by_query, known]), c)", "gains(known, c)",
+           "imaging::interaction_keeps_its_level_where_contexts_scale_a_feature_and_finds_the_model"),
 ]  # fmt: skip
 
 
