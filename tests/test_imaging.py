@@ -181,6 +181,81 @@ def test_randomisation_keeps_its_level_where_whitening_does_not():
     assert imaging.randomised(np.array([-3.0, 1, 2, 3])) == 0.5  # two-sided, ties count
 
 
+def test_effects_and_interaction_of_a_product_are_those_of_its_factors():
+    a, b = np.array([[1.0], [4.0], [2.0]]), np.array([[3.0, -1.0, 0.5, 2.0]])
+    inter, by_row, by_column = imaging.centred(10 + a * b)
+    np.testing.assert_allclose(inter, (a - a.mean()) * (b - b.mean()), atol=1e-12)
+    np.testing.assert_allclose(by_row, (a - a.mean()) * b.mean(), atol=1e-12)
+    np.testing.assert_allclose(by_column, a.mean() * (b - b.mean()), atol=1e-12)
+
+
+@pytest.mark.parametrize("n_contexts", [2, 3, 5])
+def test_gains_span_every_product_of_a_gain_and_a_feature_and_no_effect(n_contexts):
+    rng = np.random.default_rng(5)
+    b = rng.normal(size=(12, 2)) + 3
+    columns = imaging.gains(b, n_contexts)
+    assert columns.shape == (n_contexts, 12, 2 * (n_contexts - 1))
+    np.testing.assert_allclose(columns.sum(axis=0), 0, atol=1e-12)
+    np.testing.assert_allclose(columns.sum(axis=1), 0, atol=1e-12)
+    gain = rng.normal(size=(n_contexts, 2))
+    made = imaging.centred(gain @ b.T)[0].ravel()
+    flat = columns.reshape(made.size, -1)
+    np.testing.assert_allclose(flat @ np.linalg.lstsq(flat, made)[0], made, atol=1e-12)
+
+
+def shown_once(c, n, trials):
+    """Cells of a design in which a frame shows one of them, and nothing lasts."""
+    return np.broadcast_to(np.eye(c * n)[:, None], (c * n, trials, c * n)).reshape(-1, trials, c, n)
+
+
+def test_t_of_the_interaction_is_that_of_least_squares_with_all_nuisances_written_out():
+    rng = np.random.default_rng(6)
+    c, n, trials = 3, 9, 4
+    model, feature = rng.normal(size=(c, n)), rng.normal(size=(n, 1))
+    y = rng.normal(size=(c * n, trials)) + model.reshape(-1, 1)
+    for beside_gains in (False, True):
+        found = imaging.interaction(
+            y, shown_once(c, n, trials), model, feature, order=0, beside_gains=beside_gains
+        )
+        context, query = np.divmod(np.tile(np.arange(c * n), (trials, 1)).T.ravel(), n)
+        X = [np.equal.outer(context, range(c)), np.equal.outer(query, range(1, n))]
+        if beside_gains:  # the effect of queries in a design where every cell is seen alike: means
+            b = np.column_stack([y.reshape(c, n, trials).mean((0, 2)), model.mean(0), feature])
+            X += [(context == k)[:, None] * b[query] for k in range(1, c)]
+            X += [b[query]]
+        X = np.column_stack([*X, model.ravel()[context * n + query]]).astype(float)
+        left = y.ravel() - X @ np.linalg.pinv(X) @ y.ravel()
+        df = y.size - np.linalg.matrix_rank(X)
+        error = np.sqrt(left @ left / df * np.linalg.pinv(X.T @ X)[-1, -1])
+        # degrees of freedom count every nuisance column, also one that others imply
+        assert found[0] == pytest.approx((np.linalg.pinv(X) @ y.ravel())[-1] / error, rel=0.02)
+        assert len(found) == 60
+
+
+def test_interaction_keeps_its_level_where_contexts_scale_a_feature_and_finds_the_model():
+    rng = np.random.default_rng(7)
+    c, n, trials, size = 3, 16, 6, 200
+    cells = shown_once(c, n, trials)
+    model = np.exp(0.5 * rng.normal(size=(c, n)) + rng.normal(size=n))
+    # the worst feature: one that resembles the interaction, scaled where it does
+    feature = 3 * (model.mean(0) / 5 + imaging.centred(model)[0][0])
+    scaled = np.array([[1.3], [0.85], [0.85]]) * feature
+    hits = {}
+    for world, drive in (("gain", scaled), ("model", model)):
+        for beside_gains in (False, True):
+            p = []
+            for trial in range(size):
+                y = drive.reshape(-1, 1) + rng.normal(size=(c * n, trials))
+                t = imaging.interaction(
+                    y, cells, model, order=0, n_others=19, seed=trial, beside_gains=beside_gains
+                )
+                p.append(imaging.randomised(t))
+            hits[world, beside_gains] = np.mean(np.array(p) <= 0.05)
+    assert hits["gain", False] > 0.5
+    assert hits["gain", True] < 0.05 + 3 * np.sqrt(0.05 * 0.95 / size)
+    assert hits["model", True] > 0.5
+
+
 @pytest.mark.parametrize(
     ("call", "words"),
     [
@@ -195,6 +270,13 @@ def test_randomisation_keeps_its_level_where_whitening_does_not():
             lambda: imaging.detect(np.ones((5, 1)), np.ones((5, 1, 1)), np.ones((5, 1, 1)), 3),
             "order = 3",
         ),
+        (
+            lambda: imaging.interaction(
+                np.ones((9, 1)), np.ones((9, 1, 2, 3)), np.ones((3, 2)), order=0
+            ),
+            "contexts and queries of model",
+        ),
+        (lambda: imaging.gains(np.ones((4, 1)), 0), "n_contexts = 0"),
     ],
 )
 def test_bad_input_is_named(call, words):

@@ -138,14 +138,8 @@ def detect(traces: Array, nuisance: Array, candidates: Array, order: int) -> Arr
     df = y[order:].size - X.shape[-1] - 1
     if order < 0 or len(y) <= 2 * order or df < 1:
         raise ValueError(f"order = {order}: too high for {y.shape} frames and trials")
-    if order:
-        rest = y - X @ np.linalg.lstsq(_flat(X), y.ravel())[0]
-        r = np.array([np.sum(rest[k:] * rest[: len(rest) - k]) for k in range(order + 1)])
-        apart = np.abs(np.subtract.outer(range(order), range(order)))
-        a = np.linalg.solve(r[apart], r[1:])
-        y, X, Z = (_whiten(x, a) for x in (y, X, Z))
-    u, size, _ = np.linalg.svd(_flat(X), full_matrices=False)
-    u = u[:, size > 1e-10 * size[0]]
+    y, X, Z = _whitened(y, order, X, Z)
+    u = _basis(_flat(X))
     y, Z = y.ravel() - u @ (u.T @ y.ravel()), _flat(Z) - u @ (u.T @ _flat(Z))
     correlation = (y @ Z) / (np.linalg.norm(y) * np.linalg.norm(Z, axis=0))
     return correlation * np.sqrt(df / (1 - correlation**2))
@@ -153,8 +147,112 @@ def detect(traces: Array, nuisance: Array, candidates: Array, order: int) -> Arr
 
 def randomised(t: Array) -> float:
     """p of the first of the t's, two-sided, if all were as likely: those of what was shown and of
-    what chance might have shown instead. Holds whatever the noise. Fisher 1935."""
+    what chance might have shown instead. Exact where calcium follows nothing of what was dealt
+    anew, whatever the noise; where nuisances are fitted it is approximate. Fisher 1935."""
     return float(np.mean(np.abs(t) >= np.abs(t[0])))
+
+
+def centred(table: Array) -> tuple[Array, Array, Array]:
+    """Interaction, effects of rows and effects of columns of a table (rows, columns).
+
+    They add up to the table less its mean; effects are (rows, 1) and (1, columns).
+    """
+    table = np.asarray(table, dtype=float)
+    table = table - table.mean()
+    by_row, by_column = table.mean(axis=1, keepdims=True), table.mean(axis=0, keepdims=True)
+    return table - by_row - by_column, by_row, by_column
+
+
+def gains(features: Array, n_contexts: int) -> Array:
+    """Interactions that contexts make by scaling features: (contexts, queries, columns).
+
+    features: (queries, k), what one query does beside another. A gain a_c on a feature b_t has the
+    interaction (a_c - mean a)(b_t - mean b), whatever the gains: n_contexts - 1 columns a feature
+    span them all. Tukey 1949 has the one column in which a and b are the table's own effects,
+    Mandel 1961 a slope for every context.
+    """
+    check_positive_int(n_contexts=n_contexts)
+    b = np.asarray(features, dtype=float)
+    b = b - b.mean(axis=0)
+    a = np.eye(n_contexts)[:, 1:] - 1 / n_contexts
+    return np.einsum("ca,tk->ctak", a, b).reshape(n_contexts, len(b), -1)
+
+
+def interaction(
+    traces: Array,
+    cells: Array,
+    model: Array,
+    features: Array | None = None,
+    *,
+    order: int,
+    n_others: int = 59,
+    seed: int = 0,
+    beside_gains: bool = True,
+) -> Array:
+    """Student's t of the model's interaction of context and query, then of n_others dealt anew.
+
+    traces: (frames, trials); cells: (frames, trials, contexts, queries), what a unit drive in each
+    cell of the design would show; model: (contexts, queries), a response predicted for every cell;
+    features: (queries, k), known features of the queries; order: of the autoregression. Nuisances
+    are the effects of contexts and queries and, beside_gains, any gain of a context on any
+    of: the effect of queries that the traces show, the one that the model has, the known features.
+    Others are the model's interaction, less what such gains explain, with queries dealt anew.
+    The effect that the traces show has to be measured well: a gain that is zero in the mean over
+    contexts leaves none, and is not noticed.
+    `randomised` makes a p of the result: (1 + n_others,). Raises ValueError where shapes disagree.
+    """
+    y, model = np.asarray(traces, dtype=float), np.asarray(model, dtype=float)
+    if np.shape(cells) != (*y.shape, *model.shape) or min(model.shape) < 2:
+        raise ValueError(
+            f"cells has shape {np.shape(cells)}: must be frames and trials of traces, {y.shape}, "
+            f"then contexts and queries of model, {model.shape}, at least two of each"
+        )
+    c, n = model.shape
+
+    def shown(columns: Array) -> Array:
+        """Frames that each column, a drive in every cell of the design, would show."""
+        return (flat @ columns).reshape(*y.shape, -1)
+
+    flat = np.reshape(cells, (-1, c * n))
+    known = centred(model)[2].T
+    if features is not None:
+        known = np.column_stack([known, features])
+    additive = [np.tile(np.eye(n), (c, 1)), np.repeat(np.eye(c)[:, 1:], n, axis=0)]
+    X = np.concatenate([np.ones((*y.shape, 1)), shown(np.column_stack(additive))], axis=-1)
+    rest = centred(model)[0]
+    if beside_gains:
+        white_y, white_X = _whitened(y, order, X)
+        by_query = np.linalg.lstsq(_flat(white_X), white_y.ravel())[0][1 : 1 + n]
+        slopes = gains(np.column_stack([by_query, known]), c).reshape(c * n, -1)
+        X = np.concatenate([X, shown(slopes)], axis=-1)
+        explained = gains(known, c).reshape(c * n, -1)
+        rest = rest.ravel() - explained @ np.linalg.lstsq(explained, rest.ravel())[0]
+        rest = rest.reshape(c, n)
+    rng = np.random.default_rng(seed)
+    deals = [np.arange(n), *(rng.permutation(n) for _ in range(n_others))]
+    candidates = np.stack([rest[:, deal].ravel() for deal in deals], axis=1)
+    return detect(y, X, shown(candidates), order)
+
+
+def _whitened(y: Array, order: int, X: Array, *others: Array) -> tuple[Array, ...]:
+    """y, X and others less what an autoregression fitted to y beside X predicts of them."""
+    if not order:
+        return y, X, *others
+    u = _basis(_flat(X))
+    rest = y - (u @ (u.T @ y.ravel())).reshape(y.shape)
+    r = np.array([np.sum(rest[k:] * rest[: len(rest) - k]) for k in range(order + 1)])
+    apart = np.abs(np.subtract.outer(range(order), range(order)))
+    a = np.linalg.solve(r[apart], r[1:])
+    return tuple(_whiten(x, a) for x in (y, X, *others))
+
+
+def _basis(X: Array) -> Array:
+    """Orthonormal columns that span those of X."""
+    from scipy.linalg import qr
+
+    u, r, _ = qr(X, mode="economic", pivoting=True)
+    size = np.abs(np.diag(r))
+    return u[:, size > 1e-10 * size[0]]
 
 
 def _flat(X: Array) -> Array:
