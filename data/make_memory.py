@@ -33,7 +33,7 @@ FEW = {  # the same, where a network holds few memories, or very many
     **dict.fromkeys(itertools.product(("whole", "hopfield"), (256, 512)), (8, 50, 9, 0.7, 1.25)),
     **dict.fromkeys((("astrocyte", 256), ("astrocyte", 512)), (6, 24, 7, 0.88, 1.2)),
     ("whole-apart", 256): (8, 50, 7, 0.7, 1.4),
-    ("whole-apart", 512): (4, 50, 5, 0.75, 1.25),
+    ("whole-apart", 512): (4, 50, 4, 0.75, 0.75 * (5 / 3) ** 0.75),
 }
 
 # synapses and processes as well, on their stable branch; with synapses of a neuron with itself?
