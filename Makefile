@@ -4,7 +4,7 @@ PY = .venv/bin/python
 TRIPARTITE = $(PY) -m companion.cli
 
 .DEFAULT_GOAL := help
-.PHONY: help setup book test accept serve pdf lab bench seeds choices environments mutants lock clean
+.PHONY: help setup book test accept serve pdf lab bench seeds choices environments mutants release lock clean
 
 help:  ## this list
 	@sed -n 's/^\([a-z]*\):.*## /  make \1\t/p' $(MAKEFILE_LIST) | expand -t 18
@@ -58,6 +58,9 @@ environments: setup  ## figures under other threads, locales, packages: half an 
 
 mutants: setup  ## break the module's equations, one by one: minutes
 	@$(PY) tests/mutants.py --workers 2
+
+release: setup  ## what a release must be: no result of other sources
+	@$(PY) -m companion.results
 
 lock: setup  ## resolve pyproject.toml anew into requirements.lock and environment.yml
 	@$(PY) -m companion.lock

@@ -2,6 +2,7 @@
 
     python data/make_memory.py capacity    # an hour on one core
     python data/make_memory.py protocol    # ten minutes
+    python data/make_memory.py rest        # five minutes
 
 Rows are appended as they are done; a run that was cut off goes on where it stopped.
 """
@@ -31,16 +32,19 @@ PLANS = {
 FEW = {  # the same, where a network holds few memories, or very many
     **dict.fromkeys(itertools.product(("whole", "hopfield"), (256, 512)), (8, 50, 9, 0.7, 1.25)),
     **dict.fromkeys((("astrocyte", 256), ("astrocyte", 512)), (6, 24, 7, 0.88, 1.2)),
+    ("whole-apart", 256): (8, 50, 7, 0.7, 1.4),
+    ("whole-apart", 512): (4, 50, 4, 0.75, 0.75 * (5 / 3) ** 0.75),
 }
 
-WHOLE = "whole"  # synapses and processes as well, on their stable branch
+# synapses and processes as well, on their stable branch; with synapses of a neuron with itself?
+WHOLE = {"whole": True, "whole-apart": False}
 LEAKS = memory.Times(leak_s=1.05, leak_p=1.05)
 
 
 def guess(rule: str, n: int) -> float:
     """Load near which recall should fail, to place the loads that are tried."""
-    if rule == WHOLE:
-        return 0.4 * n
+    if rule in WHOLE:
+        return 0.4 * n if WHOLE[rule] else 0.03 * n**2
     z = norm.isf(np.log(2) / n)
     crosstalk = {"hopfield": n, "dense": n**3 / 15, "astrocyte": n**3 / 15}
     limit = crosstalk.get(rule, n**3 / 6) / z**2
@@ -59,7 +63,7 @@ def capacity() -> None:
         "strangers",
     ]
     with table("memory-capacity.csv", columns, 4) as (done, add):
-        for n, rule in itertools.product(SIZES, (WHOLE, *memory.RULES)):
+        for n, rule in itertools.product(SIZES, (*WHOLE, *memory.RULES)):
             if (rule, n) == ("astrocyte-distinct", 512):
                 continue  # two million memories: an hour and more on one core
             sets, cues, n_loads, low, high = FEW.get((rule, n), PLANS[n])
@@ -84,8 +88,8 @@ def measure(rule: str, n: int, load: int, seed: int, cues: int) -> tuple:
 
 
 def _recall(rule: str, stored, cues, steps: int):
-    if rule == WHOLE:
-        return memory.recall_whole(stored, cues, LEAKS, steps=steps)
+    if rule in WHOLE:
+        return memory.recall_whole(stored, cues, LEAKS, steps=steps, selves=WHOLE[rule])
     return memory.recall(rule, stored, cues, steps)
 
 
@@ -125,6 +129,38 @@ def published(variant: str, seed: int, n: int = 500, k: int = 10, steps: int = 1
     return np.mean(cue * target), np.mean(end * target), np.mean(end * cue)
 
 
+def rest() -> None:
+    with table("memory-rest.csv", ["selves", "seed", "cue", "overlap"], 2) as (done, add):
+        for seed in range(20):
+            for selves in (True, False):
+                if (str(selves), str(seed)) not in done:
+                    add([selves, seed, *(f"{x:.6g}" for x in from_rest(selves, seed))])
+
+
+def from_rest(selves: bool, seed: int, n: int = 48, k: int = 30) -> tuple:
+    """Overlap with its memory of a cue and of where the whole network, integrated, takes it.
+
+    Synapses and processes start at 0 and settle while the neurons are held at the cue; then all
+    runs freely. The largest eigenvalue of T is at 0.9 of where the network turns unstable.
+    """
+    stored = memory.random_memories(k, n, seed)
+    rng = np.random.default_rng([seed, n, k])
+    wrong = np.argsort(rng.random(n)) < round(FLIPPED * n)
+    cue = np.where(wrong, -stored[0], stored[0]).astype(float)
+    critical = LEAKS.leak_p - 1 / LEAKS.leak_s
+    scale = 0.9 * critical / memory.largest_eigenvalue(stored, selves) / n**2
+    couplings = memory.Couplings(stored, scale, selves=selves)
+    layers = memory.Layers(memory.saturating(4.0), memory.LINEAR, memory.LINEAR)
+    times = memory.Times(n, 0.3, 3.0, leak_n=n, leak_s=LEAKS.leak_s, leak_p=LEAKS.leak_p)
+    state = memory.at_rest(cue)
+    for held, duration in ((True, 800), (False, 400)):
+        along = memory.simulate(
+            state, couplings, layers, times, [0, duration], held=held, rtol=1e-5
+        )
+        state = memory.State(*(y[-1] for y in along))
+    return np.mean(cue * stored[0]), np.mean(np.sign(state.x) * stored[0])
+
+
 class _Silent:
     def __init__(self, n: int) -> None:
         self.size = n
@@ -156,4 +192,4 @@ class table:
 
 
 if __name__ == "__main__":
-    {"capacity": capacity, "protocol": protocol}[sys.argv[1]]()
+    {"capacity": capacity, "protocol": protocol, "rest": rest}[sys.argv[1]]()

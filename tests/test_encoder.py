@@ -218,6 +218,14 @@ def test_gelu_at_known_points():
     )
 
 
+def test_relu_and_silu_at_known_points():
+    np.testing.assert_array_equal(encoder.relu(np.array([-2.0, 0.0, 3.0])), [0, 0, 3])
+    # log 3 / (1 + 1/3) and -log 3 / (1 + 3), 16 digits; far out 0 and x, without overflow
+    with np.errstate(all="raise", under="ignore"):
+        found = encoder.silu(np.array([math.log(3), -math.log(3), -1e3, 1e3]))
+    np.testing.assert_allclose(found, [0.75 * math.log(3), -0.25 * math.log(3), 0, 1e3])
+
+
 def test_gelu_by_a_hyperbolic_tangent_is_near_and_odd_in_the_same_way():
     x = np.linspace(-6, 6, 1001)
     difference = np.abs(encoder.gelu_tanh(x) - encoder.gelu(x))

@@ -26,8 +26,11 @@ def random_state(n=N, seed=1, leading=()):
     return State(rng.normal(size=(*leading, n)), s + s.swapaxes(-1, -2), p + p.swapaxes(-1, -2))
 
 
-def entry(xi, scale, distinct, i, j, k, l):
-    if distinct and len({i, j, k, l}) < 4:
+ENTRIES = [(True, True), (True, False), (False, True)]  # repeated, selves
+
+
+def entry(xi, scale, repeated, selves, i, j, k, l):
+    if not repeated and len({i, j, k, l}) < 4 or not selves and (i == j or k == l):
         return 0.0
     return scale * sum(float(m[i]) * m[j] * m[k] * m[l] for m in xi)
 
@@ -54,14 +57,14 @@ def test_lagrangian_of_large_states_does_not_overflow():
     np.testing.assert_allclose(saturating(2.0).lagrangian(far), 1e4 - np.log(2) / 2)
 
 
-@pytest.mark.parametrize("repeated", [True, False])
-def test_couplings_equal_their_sums_written_out(repeated):
+@pytest.mark.parametrize(("repeated", "selves"), ENTRIES)
+def test_couplings_equal_their_sums_written_out(repeated, selves):
     xi = patterns()
-    T = Couplings(xi, scale=0.4, repeated=repeated)
+    T = Couplings(xi, scale=0.4, repeated=repeated, selves=selves)
     state = random_state(leading=(2,))
     heard, drive = np.zeros((2, N, N)), np.zeros((2, N))
     for i, j, k, l in itertools.product(range(N), repeat=4):
-        t = entry(xi, 0.4, not repeated, i, j, k, l)
+        t = entry(xi, 0.4, repeated, selves, i, j, k, l)
         heard[:, i, j] += t * state.p[:, k, l]
         drive[:, i] += t * state.x[:, j] * state.x[:, k] * state.x[:, l]
         assert T.tensor()[i, j, k, l] == pytest.approx(t, abs=1e-15)
@@ -90,7 +93,7 @@ def test_rates_equal_the_equations_written_out():
         assert speed.x[i] == pytest.approx((-1.3 * state.x[i] + drive + 0.25) / 0.7)
         for j in range(N):
             heard = sum(
-                entry(xi, 0.1, False, i, j, k, l) * psi[k, l]
+                entry(xi, 0.1, True, True, i, j, k, l) * psi[k, l]
                 for k in range(N)
                 for l in range(N)
             )
@@ -101,10 +104,11 @@ def test_rates_equal_the_equations_written_out():
 
 
 @pytest.mark.parametrize("layers", [CURVED, Layers(saturating(3.0), LINEAR, LINEAR)])
-@pytest.mark.parametrize("repeated", [True, False])
-def test_the_flow_descends_the_energy(layers, repeated):
+@pytest.mark.parametrize(("repeated", "selves"), ENTRIES)
+def test_the_flow_descends_the_energy(layers, repeated, selves):
     """Speeds are minus the energy's gradient in the activities (half of it for pairs)."""
-    T, state = Couplings(patterns(), scale=0.1, repeated=repeated), random_state()
+    T = Couplings(patterns(), scale=0.1, repeated=repeated, selves=selves)
+    state = random_state()
     speed = memory.rates(state, T, layers, ODD)
     taus = (ODD.tau_n, 2 * ODD.tau_s / 4, 2 * ODD.tau_p / 4)
     for part, (name, tau) in enumerate(zip(State._fields, taus, strict=True)):
@@ -219,36 +223,136 @@ def test_self_terms_limit_the_published_rule():
 # ---- the stable branch
 
 
-def as_matrix(xi, n, scale):
+def as_matrix(xi, scale, selves=True):
+    """T on ordered pairs, without the pairs i = j unless selves."""
+    n = xi.shape[1]
     pairs = np.array([np.outer(m, m).ravel() for m in xi.astype(float)])
+    if not selves:
+        pairs[:, :: n + 1] = 0
     return scale * pairs.T @ pairs
 
 
-def test_spectrum_is_that_of_couplings_on_pairs():
-    xi = patterns()
-    expected = np.linalg.eigvalsh(as_matrix(xi, N, N**-2.0))
-    np.testing.assert_allclose(memory.spectrum(xi)[0], expected[-K:], atol=1e-12)
-    np.testing.assert_allclose(expected[:-K], 0, atol=1e-12)
+@pytest.mark.parametrize("selves", [True, False])
+def test_largest_eigenvalue_is_that_of_couplings_on_pairs(selves):
+    for n_memories in (K, 90):  # 90: more than the module treats at once
+        xi = patterns(n_memories, 9)
+        expected = np.linalg.eigvalsh(as_matrix(xi, 9**-2.0, selves))[-1]
+        assert memory.largest_eigenvalue(xi, selves) == pytest.approx(expected, rel=1e-9)
 
 
-def test_whole_network_settles_where_recall_whole_says():
+def test_largest_eigenvalue_of_many_random_memories():
+    """Self-synapses agree on all memories; without them T is a random covariance matrix."""
+    n = 160
+    for k in (40, 400, 1600):
+        alone = np.mean([memory.largest_eigenvalue(patterns(k, n, s), False) for s in range(3)])
+        assert alone == pytest.approx((1 + np.sqrt(2 * k) / n) ** 2, rel=0.03)
+    for k in (40, 80, 160):
+        own = np.mean([memory.largest_eigenvalue(patterns(k, n, s), True) for s in range(3)])
+        assert own == pytest.approx(1 + k / n, rel=0.03)
+
+
+def settled_synapses(xi, times, share, selves):
+    """What every pattern of pairs makes of the synapses, (N^2, N^2), and the scale of T."""
+    n = xi.shape[1]
+    largest = np.linalg.eigvalsh(as_matrix(xi, 1.0, selves))[-1]
+    scale = share * (times.leak_p - 1 / times.leak_s) / largest
+    T, one = as_matrix(xi, scale, selves), np.eye(n * n)
+    return np.linalg.inv(times.leak_s * one - np.linalg.inv(times.leak_p * one - T)), scale
+
+
+@pytest.mark.parametrize("selves", [True, False])
+@pytest.mark.parametrize("share", [0.5, 0.8, 0.95])
+def test_whole_network_settles_where_recall_whole_says(selves, share):
     """The synapses it never forms, solved for as N^2 linear equations, then one update."""
-    n, times, share = 9, Times(leak_s=1.2, leak_p=1.5), 0.7
-    xi, states = patterns(4, n), patterns(30, n, 5).astype(float)
-    values = memory.spectrum(xi)[0]
-    strength = share * (1.5 - 1 / 1.2) / values[-1]
-    T = as_matrix(xi, n, strength * n**-2.0)
-    settled = np.linalg.inv(1.2 * np.eye(n * n) - np.linalg.inv(1.5 * np.eye(n * n) - T))
-    for state in states:
-        g = (settled @ np.outer(state, state).ravel()).reshape(n, n)
-        found = memory.recall_whole(xi, state[None], times, share, steps=1)[0]
-        np.testing.assert_array_equal(found, np.sign(g @ state))
-    couplings = Couplings(xi, strength * n**-2.0)
+    n, times = 7, Times(leak_s=1.3, leak_p=0.9)
+    states = np.array(list(itertools.product([-1.0, 1.0], repeat=n)))
+    for seed in range(4):
+        xi = patterns(5, n, seed)
+        settled, _ = settled_synapses(xi, times, share, selves)
+        pairs = states[:, :, None] * states[:, None, :]
+        g = (pairs.reshape(-1, n * n) @ settled).reshape(-1, n, n)
+        if not selves:
+            g *= ~np.eye(n, dtype=bool)
+        drive = np.vecdot(g, states[:, None, :])
+        sure = np.all(np.abs(drive) > 1e-9, axis=1)
+        found = memory.recall_whole(xi, states, times, share, steps=1, selves=selves)
+        np.testing.assert_array_equal(found[sure], np.sign(drive)[sure])
+        assert np.mean(sure) > 0.5
+
+
+@pytest.mark.parametrize("selves", [True, False])
+def test_held_network_ends_where_it_settles(selves):
+    n, times = 9, Times(leak_s=1.2, leak_p=1.5)
+    xi, state = patterns(4, n), patterns(1, n, 5)[0].astype(float)
+    settled, scale = settled_synapses(xi, times, 0.7, selves)
+    couplings = Couplings(xi, scale, selves=selves)
     layers = Layers(saturating(20.0), LINEAR, LINEAR)
-    start = memory.at_rest(states[0])
+    start = memory.at_rest(state)
     end = memory.simulate(start, couplings, layers, times, [0, 200], held=True, rtol=1e-9)
-    expected = (settled @ np.outer(states[0], states[0]).ravel()).reshape(n, n)
+    expected = (settled @ np.outer(state, state).ravel()).reshape(n, n)
     np.testing.assert_allclose(end.s[-1], expected, atol=1e-6)
+
+
+def measured_drive(n, k, selves, share=0.9, seeds=3, wrong=0.1):
+    """Regression of what drives neurons on their state and on the memory, T inverted as it is."""
+    rows, flips = [], round(wrong * n)
+    for seed in range(seeds):
+        xi = patterns(k, n, seed).astype(float)
+        overlaps = (xi @ xi.T / n) ** 2 - (0 if selves else 1 / n)
+        tau = share / np.linalg.eigvalsh(overlaps)[-1]
+        through = tau * np.linalg.inv(np.eye(k) - tau * overlaps)
+        rng = np.random.default_rng(seed)
+        for mu in range(20):
+            state = xi[mu].copy()
+            state[rng.permutation(n)[:flips]] *= -1
+            m = xi @ state / n
+            held = through @ (m**2 - (0 if selves else 1 / n))
+            drive = state + (m * held) @ xi - (0 if selves else state * (1 + held.sum()) / n)
+            both = np.stack([state, xi[mu]], axis=1)
+            fit = np.linalg.lstsq(both, drive)[0]
+            rows.append([*fit, np.var(drive - both @ fit) * n / (n - 2)])
+    hold, signal, noise = np.mean(rows, axis=0)
+    return hold, signal, np.sqrt(noise)
+
+
+@pytest.mark.parametrize(
+    ("n", "k", "selves"), [(600, 200, True), (160, 250, False), (160, 900, False)]
+)
+def test_drive_of_the_whole_network_is_that_derived(n, k, selves):
+    """To what is left out of the limit of many neurons: terms smaller by 1 / sqrt(N) or so."""
+    expected = memory.whole_drive(n, k, 1 - 2 * round(0.1 * n) / n, selves=selves)
+    hold, signal, noise = measured_drive(n, k, selves)
+    assert hold == pytest.approx(expected.hold, rel=0.04)
+    assert signal == pytest.approx(expected.signal, rel=0.06)
+    assert noise == pytest.approx(expected.noise, rel=0.12)
+
+
+def test_noise_of_the_whole_network_vanishes_with_its_size():
+    def noise(n, k, selves):
+        return memory.whole_drive(n, k, 0.8, selves=selves).noise
+
+    assert noise(400, 100, True) == pytest.approx(noise(200, 50, True) / 2, rel=0.05)
+    assert noise(400, 4000, False) == pytest.approx(noise(200, 1000, False) / 2**0.5)
+
+
+@pytest.mark.parametrize("share", [0.8, 0.9, 0.99])
+@pytest.mark.parametrize("selves", [True, False])
+def test_load_of_the_whole_network_is_where_signal_and_hold_are_equal(share, selves):
+    n = 2000
+    load = memory.whole_load(n, 0.8, share, selves=selves)
+    at = memory.whole_drive(n, round(load), 0.8, share, selves=selves)
+    assert at.signal == pytest.approx(at.hold, rel=0.01)
+    power = 1 if selves else 2
+    assert memory.whole_load(2 * n, 0.8, share, selves=selves) == pytest.approx(2**power * load)
+
+
+def test_loads_of_the_whole_network_at_the_edge_and_out_of_reach():
+    assert memory.whole_load(100, 0.8, 1 - 1e-12) == pytest.approx(100 * 0.8**3)
+    alone = memory.whole_load(100, 0.8, 1 - 1e-12, selves=False)
+    assert alone == pytest.approx(0.8**6 * 100**2 / 2, rel=1e-4)
+    assert memory.whole_load(100, 0.8, 0.6) == memory.whole_load(100, 0.8, 0.6, selves=False) == 0
+    still = memory.whole_drive(100, 10, 0.8, share=0.0, selves=False)
+    assert still == memory.whole_drive(100, 10, 0.8, share=0.0) == (1, 0, 0)
 
 
 def test_couplings_are_what_recalls_on_the_stable_branch():
@@ -273,11 +377,16 @@ def test_stored_runs_are_those_of_the_script():
     spec.loader.exec_module(make)
     with (DATA / "results/memory-capacity.csv").open() as file:
         rows = [row for row in csv.DictReader(file) if row["n_neurons"] == "32"]
+    assert {row["rule"] for row in rows} == {*make.WHOLE, *memory.RULES}
     for row in rows[:: len(rows) // 12]:
         load, seed = int(row["n_memories"]), int(row["seed"])
         fresh = make.measure(row["rule"], 32, load, seed, make.PLANS[32][1])
         stored = [row[name] for name in ("cues", "recalled", "overlap", "strangers")]
         assert [str(value) for value in fresh] == stored, row
+    with (DATA / "results/memory-rest.csv").open() as file:
+        row = next(csv.DictReader(file))
+    fresh = make.from_rest(row["selves"] == "True", int(row["seed"]))
+    assert [f"{x:.6g}" for x in fresh] == [row["cue"], row["overlap"]]
 
 
 # ---- what is refused
@@ -304,6 +413,7 @@ GOOD = Couplings(patterns())
         (lambda: Couplings(nan(patterns())), "must be -1 or \\+1"),
         (lambda: Couplings(patterns(), scale=0.0), "scale = 0.0"),
         (lambda: Couplings(patterns(), scale=-1.0), "scale = -1.0"),
+        (lambda: Couplings(patterns(), repeated=False, selves=False), "leaves them out already"),
         (lambda: Tensor(np.zeros((2, 2, 2))), "values have shape"),
         (lambda: Tensor(np.zeros((2, 2, 2, 3))), "values have shape"),
         (lambda: Tensor(nan(np.zeros((2, 2, 2, 2)))), "NaN"),
@@ -338,6 +448,13 @@ GOOD = Couplings(patterns())
             lambda: memory.recall_whole(patterns(), patterns(), Times(leak_s=2), share=1.0),
             "share = 1.0",
         ),
+        (lambda: memory.largest_eigenvalue(np.ones(N)), "memories have shape"),
+        (lambda: memory.whole_drive(0, 5, 0.8), "n_neurons = 0"),
+        (lambda: memory.whole_drive(10, 5, 1.2), "overlap = 1.2"),
+        (lambda: memory.whole_drive(10, 5, 0.8, share=1.0), "share = 1.0"),
+        (lambda: memory.whole_load(10, 0.0), "overlap = 0.0"),
+        (lambda: memory.whole_load(10, 0.8, -0.1), "share = -0.1"),
+        (lambda: memory.whole_load(0, 0.8), "n_neurons = 0"),
         (lambda: memory.loop_gain(0.6, Times(leak_s=2)), "below leak_p - 1 / leak_s = 0.5"),
     ],
 )

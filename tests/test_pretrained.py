@@ -13,7 +13,7 @@ from safetensors.numpy import load_file, save_file
 from tokenizers import Tokenizer, models, pre_tokenizers, processors
 
 from companion import fetch
-from tripartite import pretrained
+from tripartite import language, pretrained
 from tripartite.attention import kernel_attention, scores
 
 DATA = Path(__file__).parents[1] / "data"
@@ -199,7 +199,7 @@ def test_damaged_weights_are_refused(tmp_path):
     ("config", "message"),
     [
         ({"model_type": "gpt2"}, "model_type = 'gpt2': must be 'albert' or 'bert'"),
-        ({"hidden_act": "relu"}, "hidden_act = 'relu': must be 'gelu'"),
+        ({"hidden_act": "tanh"}, "hidden_act = 'tanh': must be 'gelu'"),
         ({"position_embedding_type": "relative_key"}, "must be 'absolute'"),
         ({"num_attention_heads": 3}, "num_attention_heads = 3: must divide hidden_size = 8"),
         ({"num_hidden_layers": 0}, "num_hidden_layers = 0: must be a whole number, at least 1"),
@@ -263,6 +263,17 @@ TEXTS = pytest.mark.parametrize("name", ["attention", "entangled-bank", "gettysb
 @TEXTS
 def test_tokens_are_those_of_transformers(minilm, reference, name):
     np.testing.assert_array_equal(minilm.tokenize(read_text(name)).ids, reference[f"ids.{name}"])
+
+
+@TEXTS
+def test_word_pieces_alone_give_the_same_tokens(minilm, tmp_path, name):
+    """MiniLM's own vocabulary as vocab.txt, against its tokenizer.json."""
+    vocabulary = minilm.tokenizer.get_vocab(with_added_tokens=True)
+    words = sorted(vocabulary, key=vocabulary.get)
+    (tmp_path / "vocab.txt").write_text("\n".join(words) + "\n", encoding="utf-8")
+    found = language.load_tokenizer(tmp_path / "tokenizer.json")
+    text = read_text(name)
+    assert found.encode(text).ids == minilm.tokenizer.encode(text).ids
 
 
 # The reference is computed in float64 and stored in float32: states of up to 10.5 are rounded by

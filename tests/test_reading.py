@@ -2,6 +2,7 @@
 
 # ruff: noqa: F811  fixtures come from test_site
 
+import csv
 import importlib
 import json
 import os
@@ -82,6 +83,21 @@ def test_living_picture_is_near_softmax_for_other_seeds(living, monkeypatch):
         monkeypatch.setattr(living, "SEED", seed)
         seen = living.evolve()
         assert abs(seen["p"] / seen["Z"] - 1).max() < 0.5, seed
+
+
+def test_living_picture_says_how_easy_its_head_is(living):
+    with (DATA / "results/atlas-attention-100000.csv").open() as file:
+        rows = [{k: float(v) for k, v in row.items()} for row in csv.DictReader(file)]
+    places = sorted({(row["layer"], row["head"]) for row in rows})
+
+    def of(place, error):
+        return np.mean([row[error] for row in rows if (row["layer"], row["head"]) == place])
+
+    shown = of((living.LAYER, living.HEAD), "error"), of((living.LAYER, living.HEAD), "output")
+    middle = [np.median([of(place, e) for place in places]) for e in ("error", "output")]
+    note = re.search(r'<p class="living-easy">(.*?)</p>', living.figure())[1]
+    assert re.findall(r"(\d+)%", note) == [f"{100 * x:.0f}" for x in (*shown, *middle)]
+    assert shown[0] < 0.1 * middle[0]  # easy indeed
 
 
 LIVING = """() => {

@@ -24,6 +24,17 @@ def signs(*shape, seed=0):
     return np.random.default_rng(seed).choice([-1.0, 1.0], shape)
 
 
+def test_misfit_is_the_error_after_the_best_factor():
+    exact, other = tokens(leading=(3,))[2], tokens(leading=(3,), seed=1)[2]
+    a, b = (x.reshape(3, -1) for x in (other, exact))
+    best = [np.linalg.lstsq(x[:, None], y, rcond=None)[1][0] ** 0.5 for x, y in zip(a, b)]
+    np.testing.assert_allclose(
+        rivals.misfit(other, exact), best / np.linalg.norm(b, axis=1), rtol=1e-12
+    )
+    assert np.all(rivals.misfit(-3 * exact, exact) < 1e-14)  # no rounding of a cosine
+    np.testing.assert_array_equal(rivals.misfit(0 * exact, exact), 1)
+
+
 # ---- modern Hopfield network
 
 
@@ -146,6 +157,31 @@ def test_random_third_factors_keep_a_pair_as_often_as_computed():
         kept.append(np.any(slots.keys[:, 0] == 1))
     expected = 1 - (1 - chance * (1 - chance) ** later) ** n_slots
     assert np.mean(kept) == pytest.approx(expected, abs=5 * math.sqrt(0.25 / 3000))
+    # a lost pair's bits are right half of the time; the last pair counts later + 1 times
+    shares = rivals.share_right(n_slots, later + 1, chance)
+    lost = np.diff(2 * (1 - shares) * np.arange(1, later + 2), prepend=0)
+    assert lost[-1] == pytest.approx(1 - expected, rel=1e-12)
+
+
+def test_capacities_are_those_that_were_published():
+    # Tyulmankov et al. 2021: 1.0 n in turn, 0.16 n with random third factors of chance 0.1
+    n = np.arange(40, 121, 20)
+    random = [np.sum(rivals.share_right(m, 200, 0.1) >= 0.98) for m in n]
+    assert n @ random / (n @ n) == pytest.approx(0.16, abs=0.01)
+
+
+@pytest.mark.parametrize(("n_slots", "n_pairs"), [(40, 12), (80, 25)])
+def test_simulated_slots_recall_as_much_as_derived(n_slots, n_pairs):
+    shares = []
+    for seed in range(60):
+        x = signs(n_pairs, n_slots, seed=seed)
+        hidden = np.argsort(np.random.default_rng(seed).random(x.shape), axis=1) < 0.6 * n_slots
+        slots = rivals.write_slots(x, x, n_slots, 0.1, seed)
+        shares.append(np.mean(np.sign(rivals.read_slots(slots, np.where(hidden, 0, x))) == x))
+    expected = rivals.share_right(n_slots, n_pairs, 0.1)[-1]
+    error = 4 * np.std(shares) / math.sqrt(60)
+    # a lost pair's most similar survivor may be right more often than a coin, never less
+    assert expected - error < np.mean(shares) < expected + error + 0.01
 
 
 # ---- TEM
@@ -157,6 +193,28 @@ def test_a_walk_around_a_ring_comes_back():
     places = rivals.walk(np.array([W] * 5), np.array([1.0, 0.0]))
     np.testing.assert_allclose(places[-1], places[0], atol=1e-14)
     np.testing.assert_allclose(places[1], [math.cos(turn), math.sin(turn)], atol=1e-14)
+
+
+def test_walked_positions_find_what_was_seen_where():
+    angles = 2 * math.pi * np.arange(1, 9) / 24
+
+    def step(n):
+        W = np.zeros((16, 16))
+        for j, angle in enumerate(n * angles):
+            c, s = math.cos(angle), math.sin(angle)
+            W[2 * j : 2 * j + 2, 2 * j : 2 * j + 2] = [[c, s], [-s, c]]
+        return W
+
+    seen, moves = signs(24, 32, seed=3), np.random.default_rng(3).choice([-3, -1, 1, 2], 200)
+    start = np.tile([1.0, 0], 8)
+    places = rivals.walk(np.array([step(n) for n in moves]), start)
+    true = np.concatenate([[0], np.cumsum(moves)]) % 24
+    stored = rivals.walk(np.array([step(1)] * 23), start)  # all places, one after the other
+    np.testing.assert_allclose(places, stored[true], atol=1e-12)
+    answers = np.sign(rivals.attend("softmax", places, stored, seen, 4.0))
+    np.testing.assert_array_equal(answers, seen[true])  # TEM-t
+    linear = np.mean(np.sign(rivals.attend("TEM", places, stored, seen)) == seen[true])
+    assert 0.8 < linear < 1  # TEM's kernel has neighbours in it
 
 
 def test_tem_is_a_hebbian_memory_of_conjunctions():
@@ -171,7 +229,40 @@ def test_tem_is_a_hebbian_memory_of_conjunctions():
 def test_a_match_takes_control_at_the_threshold():
     k = np.array([[0.5], [1.0], [2.0]])
     weights = rivals.match_and_control(np.ones((1, 1)), k, 1.0)[0]
-    np.testing.assert_allclose(weights, 1 / (1 + np.exp([10, 0, -20])), rtol=1e-12)
+    # Ellwood 2024, his channel file: (1 - alpha) + 8 alpha; alpha a half at the threshold
+    alpha = 1 / (1 + np.exp([10, 0, -20]))
+    np.testing.assert_allclose(weights, (1 - alpha) + 8 * alpha, rtol=1e-12)
+    assert weights[1] == pytest.approx(4.5)
+
+
+def test_synapses_without_a_match_still_conduct_and_limit_what_is_recalled():
+    # one sign of 8 against K - 1 signs of 1: by hand, from the binomial distribution
+    def right(K):
+        sums = [8 + 2 * n - (K - 1) for n in range(K)]  # n of the others say yes
+        ways = [comb(K - 1, n, exact=True) for n, x in enumerate(sums) if x > 0]
+        return sum(ways) / 2 ** (K - 1)
+
+    assert right(14) > 0.98 > right(15)  # an odd number of pairs can tie: 16 does once more
+    for K in (14, 16, 40):
+        shares = []
+        for seed in range(60):
+            k, v = signs(K, 64, seed=seed), signs(K, 64, seed=1000 + seed)
+            found = rivals.attend("match and control", rivals.unit(k), rivals.unit(k), v, 0.6)
+            shares.append(np.mean(np.sign(found) == v))
+        assert np.mean(shares) == pytest.approx(right(K), abs=0.006)
+
+
+def test_a_soma_errs_as_often_as_counted():
+    rng, n, active, threshold = np.random.default_rng(9), 30, 0.2, 9.5
+    spikes = rng.random((40_000, n)) < active
+    fires = spikes @ np.array([8.0] + [1.0] * (n - 1)) > threshold
+    errors = rivals.soma_errors(n, active, threshold)
+    for chance, found in (
+        (errors.missed, ~fires[spikes[:, 0]]),
+        (errors.spurious, fires[~spikes[:, 0]]),
+    ):
+        error = 5 * math.sqrt(chance * (1 - chance) / found.size)
+        assert np.mean(found) == pytest.approx(chance, abs=error)
 
 
 def test_spike_trains_match_themselves():
@@ -297,6 +388,35 @@ def test_fourier_neurons_estimate_the_exponential_kernel():
     assert (phi(x).value @ phi(x).value.T).item() == pytest.approx(math.exp((x @ x.T).item()))
 
 
+def test_the_delta_rule_writes_what_is_not_said_yet():
+    q, k, v = tokens(n=9, d=6, e=4)
+    f, asked = rivals.unit(np.exp(k)), rivals.unit(np.exp(q))
+    H = np.zeros((4, 6))
+    for x, y in zip(f, v, strict=True):
+        H = H + 0.7 * np.outer(y - H @ x, x)
+    u = rivals.corrected(f @ f.T, v, 0.7)
+    np.testing.assert_allclose(asked @ f.T @ u, asked @ H.T, rtol=1e-12)
+    # with rate 1 and keys of unit length the last pair is recalled exactly, others are not lost
+    last = rivals.corrected(f @ f.T, v)
+    np.testing.assert_allclose(f[-1] @ f.T @ last, v[-1], rtol=1e-12)
+    orthogonal = rivals.corrected(np.eye(9), v)
+    np.testing.assert_array_equal(orthogonal, v)  # then it is Hebb's
+
+
+@pytest.mark.parametrize("causal", [False, True])
+def test_the_delta_rule_among_the_systems_is_written_token_by_token(causal):
+    q, k, v = tokens(n=8)
+    phi = features.sample("positive", 64, 6, 3)
+    f, asked = (rivals.unit(phi(math.sqrt(2) * x).value) for x in (k, q))
+    H, answers = np.zeros((5, 64)), []
+    for x, y, z in zip(f, v, asked, strict=True):
+        H = H + np.outer(y - H @ x, x)
+        answers.append(H @ z)
+    expected = answers if causal else asked @ H.T
+    found = rivals.attend("delta rule", q, k, v, 2.0, n_neurons=64, seed=3, causal=causal)
+    np.testing.assert_allclose(found, expected, rtol=1e-9)
+
+
 def test_forgetting_weighs_by_what_was_kept_since():
     kept, drive = RNG.random((6, 2)), RNG.normal(size=(6, 2))
     last = sum(np.prod(kept[t + 1 :], axis=0) * (1 - kept[t]) * drive[t] for t in range(6))
@@ -351,6 +471,8 @@ def test_sparse_memory_answers_nothing_where_nothing_is_near():
         (lambda q, k, v: rivals.attend("TEM", q, k[:, :2], v), "features"),
         (lambda q, k, v: rivals.attend("TEM", q * np.nan, k, v), "NaN"),
         (lambda q, k, v: rivals.match_and_control(q, k, 0.0), "threshold = 0"),
+        (lambda q, k, v: rivals.match_and_control(q, k, 1.0, strongest=0.0), "strongest = 0"),
+        (lambda q, k, v: rivals.corrected(q @ k.T, v, 0.0), "rate = 0"),
         (lambda q, k, v: rivals.replicator(q, k, -1.0), "temperature"),
         (lambda q, k, v: rivals.circle_intersection(8, 8), "radius = 8"),
         (lambda q, k, v: rivals.hard_locations(4, 6, 0.6, 0), "share = 0.6"),
@@ -362,6 +484,19 @@ def test_sparse_memory_answers_nothing_where_nothing_is_near():
 def test_bad_input_is_refused_by_name(call, words):
     with pytest.raises(ValueError, match=words):
         call(*tokens())
+
+
+def test_counted_characters_by_hand():
+    # "aab": after a come a and b, once each; b is followed by nothing; 2 characters
+    a = (2 + 2 / 2) / (3 + 2)  # one character: two of three are a, two kinds
+    assert rivals.counted(["aab"], ["ba"], 1) == pytest.approx(-math.log2(a))
+    a_after_a = (1 + 2 * a) / (2 + 2)
+    assert rivals.counted(["aab"], ["aa"], 2) == pytest.approx(-math.log2(a_after_a))
+    assert rivals.counted(["aab"], ["ba"], 2) == pytest.approx(-math.log2(a))  # b: no context
+    # all characters after "aa" sum to one
+    chances = [2 ** -rivals.counted(["aabacab"], ["aa" + c], 3) for c in "abc"]
+    first = 2 ** -rivals.counted(["aabacab"], ["aa"], 3)
+    assert sum(c * c for c in chances) / first == pytest.approx(1)  # two characters a window
 
 
 def test_public_implementations_compute_the_same():

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import io
 import json
 import os
 from pathlib import Path
@@ -31,6 +32,16 @@ def tiny() -> vision.VisionModel:
 @pytest.fixture(scope="session")
 def pixels() -> np.ndarray:
     return load_file(TINY / "states.safetensors")["pixels.wide"]
+
+
+def processed() -> dict[str, tuple[str, dict, np.ndarray]]:
+    """Pixels by transformers: kind of model, preprocessor_config.json, what it makes of noise."""
+    with safe_open(TINY.parent / "pixels.safetensors", "numpy") as file:
+        cases = json.loads(file.metadata()["cases"])
+        return {name: (*case, file.get_tensor(name)) for name, case in cases.items()}
+
+
+PROCESSED = processed()
 
 
 def noise(height: int, width: int) -> np.ndarray:
@@ -162,14 +173,84 @@ def test_crop_reads_paths_pictures_and_arrays_alike(tmp_path):
     np.testing.assert_array_equal(vision.crop(Image.fromarray(array), 16), from_array)
 
 
-def test_crop_turns_photographs_upright_and_drops_transparency(tmp_path):
-    array = noise(16, 16)
+# what each orientation of EXIF means: how the stored picture is turned to be seen upright
+UPRIGHT = {
+    1: lambda x: x,
+    2: lambda x: x[:, ::-1],
+    3: lambda x: np.rot90(x, 2),
+    4: lambda x: x[::-1],
+    5: lambda x: x.transpose(1, 0, 2),
+    6: lambda x: np.rot90(x, -1),
+    7: lambda x: np.rot90(x, 2).transpose(1, 0, 2),
+    8: lambda x: np.rot90(x),
+}
+
+
+@pytest.mark.parametrize("orientation", UPRIGHT)
+def test_photographs_are_turned_upright_however_they_come(tmp_path, orientation):
+    array, path = noise(16, 16), tmp_path / "turned.png"
     exif = Image.Exif()
-    exif[0x0112] = 6  # the camera was turned: rotate by 90 degrees clockwise
-    Image.fromarray(array).save(tmp_path / "turned.png", exif=exif)
-    np.testing.assert_array_equal(vision.crop(tmp_path / "turned.png", 16), np.rot90(array, -1))
+    exif[0x0112] = orientation
+    Image.fromarray(array).save(path, exif=exif)
+    expected = UPRIGHT[orientation](array)
+    np.testing.assert_array_equal(vision.crop(path, 16), expected)
+    np.testing.assert_array_equal(vision.crop(Image.open(path), 16), expected)
+
+
+def test_grey_of_16_bits_keeps_its_levels(tmp_path):
+    """Level 127 of 255 is level 127 x 257 of 65,535."""
+    levels = (np.arange(256, dtype=np.uint16) * 257).reshape(16, 16)
+    path = tmp_path / "grey.png"
+    Image.fromarray(levels).save(path)
+    expected = np.repeat((levels // 257).astype(np.uint8)[..., None], 3, axis=-1)
+    np.testing.assert_array_equal(vision.crop(path, 16), expected)
+    np.testing.assert_array_equal(vision.crop(Image.open(path), 16), expected)
+    np.testing.assert_array_equal(vision.crop(Image.fromarray(np.minimum(levels, 65435) + 100), 16), expected)
+
+
+@pytest.mark.parametrize("mode", ["RGBA", "LA", "PA", "P"])
+def test_transparency_lies_on_white_and_hides_its_colours(tmp_path, mode):
+    array = noise(16, 16)
+    picture = Image.fromarray(array).convert({"LA": "L", "PA": "P"}.get(mode, mode))
+    seen = np.array(picture.convert("RGB"))
+    alpha = np.full((16, 16), 255, np.uint8)
+    alpha[:4, :4] = 0  # a corner, whose hidden colours are noise
+    if mode == "P":
+        hidden = picture.getpixel((0, 0))
+        alpha[:] = np.where(np.array(picture) == hidden, 0, 255)
+        picture.save(tmp_path / "a.png", transparency=hidden)
+    elif mode == "PA":
+        picture = picture.convert("RGBA")
+        seen = np.array(picture)[..., :3]
+        picture.putalpha(Image.fromarray(alpha))
+        picture.save(tmp_path / "a.png")
+    else:
+        picture.putalpha(Image.fromarray(alpha))
+        picture.save(tmp_path / "a.png")
+    expected = np.where(alpha[..., None] == 0, 255, seen)
+    np.testing.assert_array_equal(vision.crop(tmp_path / "a.png", 16), expected)
+
+
+def test_opaque_pictures_keep_their_colours(tmp_path):
+    array = noise(16, 16)
     Image.fromarray(array).convert("RGBA").save(tmp_path / "clear.png")
     np.testing.assert_array_equal(vision.crop(tmp_path / "clear.png", 16), array)
+    half = Image.fromarray(array)
+    half.putalpha(51)  # a fifth of each colour, four fifths of white
+    np.testing.assert_allclose(vision.crop(half, 16), array / 5 + 255 * 4 / 5, atol=1)
+
+
+def closed_picture() -> Image.Image:
+    picture = Image.open(PICTURES[0])
+    picture.close()
+    return picture
+
+
+def loaded_and_closed_picture() -> Image.Image:
+    picture = Image.open(PICTURES[0])
+    picture.load()
+    picture.close()
+    return picture
 
 
 def test_preprocess_normalises_the_colours_of_the_model(tiny):
@@ -187,10 +268,19 @@ def test_preprocess_normalises_the_colours_of_the_model(tiny):
         (Path(__file__), ValueError, "not a readable picture"),
         (np.zeros((8, 8, 3)), ValueError, "dtype float64: must be uint8"),
         (np.zeros((8, 8), np.uint8), ValueError, r"shape \(8, 8\), .* \(height, width, 3\)"),
-        (None, ValueError, "image is a NoneType: must be a path, a PIL image or an array"),
+        (None, ValueError, "image is a NoneType: must be a path, a PIL image or an array$"),
+        (lambda: PICTURES[0].open("rb"), ValueError, r"BufferedReader.*open it with PIL.Image.ope"),
+        (lambda: io.BytesIO(), ValueError, r"a BytesIO: .*; open it with PIL.Image.open\(file\)"),
+        (b"\x89PNG", ValueError, r"a bytes: .*open it with PIL.Image.open\(io.BytesIO\(...\)\)"),
+        (closed_picture, ValueError, "image: cannot be read, or is closed"),
+        (loaded_and_closed_picture, ValueError, "image: cannot be read, or is closed"),
+        (lambda: Image.new("F", (8, 8)), ValueError, "image: has mode F, .* RGB of 8 bits"),
+        (lambda: Image.new("I", (8, 8)), ValueError, "image: has mode I, .* RGB of 8 bits"),
+        (lambda: Image.new("LAB", (8, 8)), ValueError, "image: has mode LAB, .* RGB of 8 bits"),
     ],
 )
 def test_what_is_no_picture_is_refused(image, error, message):
+    image = image() if callable(image) else image
     with pytest.raises(error, match=message):
         vision.crop(image, 8)
 
@@ -202,35 +292,89 @@ def test_size_must_be_a_size(tiny):
         tiny.embed(tiny.preprocess(noise(8, 8), size=25))
 
 
+COLOURS = {"image_mean": [0.4, 0.5, 0.6], "image_std": [0.3, 0.25, 0.2]}
+
+
+def with_preprocessor(folder: Path, content: dict, name: str = "dinov2") -> Path:
+    for path in (TINY.parent / name).iterdir():
+        (folder / path.name).write_bytes(path.read_bytes())
+    (folder / "preprocessor_config.json").write_text(json.dumps(content))
+    return folder
+
+
 @pytest.mark.parametrize(
     ("content", "message"),
     [
-        ({"size": 24}, "image_mean = .*must be 3 numbers each"),
-        ({"image_mean": [0] * 3, "image_std": [1] * 3}, "size = None: must be a whole number"),
-        ({"size": 24, "image_mean": [0] * 3, "image_std": [1, 0, 1]}, "image_std = 0: must be"),
+        ({"size": {"height": 24, "width": 24}}, "image_mean = None: must be 3 numbers"),
+        (COLOURS, "size = None: must be a whole number"),
+        (COLOURS | {"size": 24, "crop_size": "20"}, "crop_size = '20': must be a whole number"),
+        (COLOURS | {"size": 24, "crop_size": 28}, "crop_size = 28: must be at most size = 24"),
+        (COLOURS | {"size": 24, "do_center_crop": True}, "crop_size = None: must be a whole"),
+        (COLOURS | {"size": 24}, "size = 24: must come with crop_size, or be height and width"),
+        (COLOURS | {"size": {"shortest_edge": 24}}, "size = .*: must come with crop_size"),
+        (COLOURS | {"size": {"height": 24, "width": 32}}, "size = .*: must be as high as wide"),
+        (COLOURS | {"size": {"longest_edge": 24}}, "size = .*: must be height and width, or"),
+        ({"image_std": [1, 0, 1]}, "image_std = 0: must be a finite number above 0"),
+        ({"image_std": [1, "1", 1]}, r"image_std = \[1, '1', 1\]: must be 3 numbers"),
+        ({"image_mean": None}, "image_mean = None: must be 3 numbers"),
+        ({"image_mean": 0.5}, "image_mean = 0.5: must be 3 numbers"),
+        ({"image_mean": [0.5, 0.5]}, r"image_mean = \[0.5, 0.5\]: must be 3 numbers"),
+        ({"image_mean": [0, float("nan"), 0]}, "image_mean = .*: must be 3 numbers"),
+        ({"do_resize": False}, "do_resize = False: must be True"),
+        ({"do_rescale": "no"}, "do_rescale = 'no': must be true or false"),
+        ({"rescale_factor": 0}, "rescale_factor = 0: must be a finite number above 0"),
+        ({"resample": 9}, "resample = 9: must be 0 to 5, a filter of PIL"),
+        ({"resample": "bicubic"}, "resample = 'bicubic': must be 0 to 5, a filter of PIL"),
+        ({"do_flip_channel_order": True}, "do_flip_channel_order = True: this entry is not impl"),
+        ({"crop_pct": 0.875}, "crop_pct = 0.875: this entry is not implemented; take it out"),
+        ({"size_divisor": 16}, "size_divisor = 16: this entry is not implemented"),
     ],
 )
-def test_preprocessor_that_lacks_something_is_refused(tmp_path, content, message):
-    for path in TINY.iterdir():
-        (tmp_path / path.name).write_bytes(path.read_bytes())
-    (tmp_path / "preprocessor_config.json").write_text(json.dumps(content))
+def test_what_a_preprocessor_says_and_is_not_done_is_refused(tmp_path, content, message):
+    if not content.keys() & {"size", "crop_size"} and content is not COLOURS:
+        square = {"height": 24, "width": 24}
+        content = {"size": square} | COLOURS | content
     with pytest.raises(ValueError, match=f"preprocessor_config.json: {message}"):
-        pretrained.load(tmp_path)
+        pretrained.load(with_preprocessor(tmp_path, content))
+
+
+SQUARE, EDGE = {"height": 24, "width": 24}, {"shortest_edge": 28}
 
 
 @pytest.mark.parametrize(
-    ("content", "size"),
-    [
-        ({"size": 20}, 20),
-        ({"size": {"height": 24, "width": 24}}, 24),
-        ({"size": {"shortest_edge": 28}}, 28),
-        ({"size": {"shortest_edge": 28}, "crop_size": {"height": 24, "width": 24}}, 24),
+    ("content", "kind", "expected"),
+    [  # pixels of the shorter side or of a square, whether it is one, pixels kept, filter
+        ({"size": 20}, "vit", (20, True, 20, 2)),
+        ({"size": SQUARE}, "vit", (24, True, 24, 2)),
+        ({"size": SQUARE, "resample": 1}, "dinov2", (24, True, 24, 1)),
+        ({"size": 28, "crop_size": 24}, "vit", (28, True, 24, 2)),
+        ({"size": 28, "crop_size": 24}, "dinov2", (28, False, 24, 3)),
+        ({"size": EDGE, "crop_size": SQUARE}, "dinov2", (28, False, 24, 3)),
+        ({"size": SQUARE, "crop_size": 20, "do_center_crop": False}, "vit", (24, True, 24, 2)),
+        ({"crop_size": SQUARE}, "dinov2", (None, False, 24, 3)),
+        (
+            {"size": 28, "crop_size": 24, "image_processor_type": "BitImageProcessor"},
+            "vit",
+            (28, False, 24, 3),
+        ),
     ],
 )
-def test_published_ways_to_say_a_size(tmp_path, content, size):
-    colours = {"image_mean": [0.5] * 3, "image_std": [0.5] * 3}
-    (tmp_path / "preprocessor_config.json").write_text(json.dumps(content | colours))
-    assert vision._read_preprocessor(tmp_path / "preprocessor_config.json")[0] == size
+def test_published_ways_to_say_a_size(tmp_path, content, kind, expected):
+    path = tmp_path / "preprocessor_config.json"
+    path.write_text(json.dumps(content | COLOURS | {"do_pad": False, "size_divisor": None}))
+    found = vision.read_preprocessing(path, kind)
+    assert found[:4] == expected and found.scale == 1 / 255
+    assert (found.mean, found.std) == ((0.4, 0.5, 0.6), (0.3, 0.25, 0.2))
+
+
+@pytest.mark.parametrize("case", sorted(PROCESSED))
+def test_pixels_are_those_of_transformers(tmp_path, case):
+    """Pixels that its processors, on PIL, make of a picture 30 pixels high and 44 wide."""
+    kind, content, expected = PROCESSED[case]
+    model = pretrained.load(with_preprocessor(tmp_path, content, kind))
+    found = model.preprocess(noise(30, 44))
+    # float32 there: 6e-8 of numbers up to 1,300
+    np.testing.assert_allclose(found, expected, rtol=3e-7, atol=1e-5)
 
 
 def test_missing_preprocessor_is_named(tmp_path):

@@ -18,6 +18,7 @@ from draw_circuit import COLUMNS, HIDDEN_X, INPUTS, OUTPUT_Y, ROWS, SOMA, TAP_X
 from tripartite import attention, features, network, pretrained
 
 RECORDING = "recordings/minilm-attention.safetensors"
+ATLAS = "results/atlas-attention-100000.csv"  # errors of all heads, with as many neurons
 LAYER, HEAD, SENTENCE = 0, 7, slice(1, 10)  # "my experience is what i agree to attend to"
 N_NEURONS, SEED = 100_000, 0
 SHOWN = 17  # the state drawn where no script runs: "attend" is read
@@ -60,6 +61,21 @@ def evolve():
         "error": np.linalg.norm(reading.output - exact, axis=1) / np.linalg.norm(exact, axis=1),
         "neurons": neurons,
         "outputs": outputs,
+    }
+
+
+def beside():
+    """How the head shown compares with all others: errors over a whole paragraph, mean over seeds."""
+    rows = np.genfromtxt(data(ATLAS), delimiter=",", names=True)
+    mine = (rows["layer"] == LAYER) & (rows["head"] == HEAD)
+    heads = {name: rows[name].reshape(len(np.unique(rows["seed"])), -1).mean(axis=0) for name in ("error", "output")}
+    return {
+        "heads": heads["error"].size,
+        "response": rows["error"][mine].mean(),
+        "output": rows["output"][mine].mean(),
+        "median response": np.median(heads["error"]),
+        "median output": np.median(heads["output"]),
+        "off by half": int(np.sum(heads["error"] > 0.5)),
     }
 
 
@@ -293,6 +309,13 @@ def figure():
         "shown": SHOWN,
     }
     off = abs(seen["p"] / seen["Z"] - 1).max()
+    others = beside()
+    easy = (
+        f"<strong>This is an easy head.</strong> With as many neurons, over the whole paragraph that these words are from, its "
+        f"astrocyte is off by {others['response']:.0%} and its output by {others['output']:.0%}. In the median of the model’s "
+        f"{others['heads']} heads these are {others['median response']:.0%} and {others['median output']:.0%}; in "
+        f"{others['off by half']} heads the astrocyte is off by more than half."
+    )
     note = (
         f"Real numbers: head {HEAD} of layer {LAYER} in a language model, {N_NEURONS:,} hidden neurons, of which four are "
         f"drawn. Dot size is the strength of a synapse, hollow dots are negative; ticks without colour are what softmax attention "
@@ -307,7 +330,7 @@ def figure():
 <label class="sr-only" for="living-step">Step</label>
 <input type="range" id="living-step" min="0" max="{len(sequence) - 1}" value="{SHOWN}">
 </div>
-<figcaption><p class="living-now">{sentence}</p><p class="living-note">{note}</p></figcaption>
+<figcaption><p class="living-now">{sentence}</p><p class="living-easy">{easy}</p><p class="living-note">{note}</p></figcaption>
 <script type="application/json">{json.dumps(packed, separators=(",", ":"), ensure_ascii=False)}</script>
 </figure>"""
 
@@ -317,7 +340,7 @@ class LivingCircuit(Directive):
 
     def run(self):
         sources = [__file__, *(m.__file__ for m in (draw, attention, features, network))]
-        for path in [*sources, data(RECORDING)]:  # drawn anew when one of them changes
+        for path in [*sources, data(RECORDING), data(ATLAS)]:  # drawn anew when one of them changes
             self.state.document.settings.env.note_dependency(str(path))
         return [nodes.raw("", figure(), format="html")]
 

@@ -19,13 +19,21 @@ def check_positive_int(**parameters: int) -> None:
 def check_positive(**parameters: float) -> None:
     """Raise ValueError unless every parameter is a finite number above 0."""
     for name, value in parameters.items():
-        if not (math.isfinite(value) and value > 0):
+        if not (is_finite(value) and value > 0):
             raise ValueError(f"{name} = {value!r}: must be a finite number above 0")
+
+
+def is_finite(value: Any) -> bool:
+    """True for a finite real number; False for anything else, numbers in a text among it."""
+    try:
+        return not isinstance(value, bool) and math.isfinite(value)
+    except (TypeError, OverflowError):
+        return False
 
 
 def check_choice(name: str, value: str, allowed: Any) -> None:
     """Raise ValueError unless value is one of allowed."""
-    if value not in allowed:
+    if not isinstance(value, str) or value not in allowed:
         raise ValueError(f"{name} = {value!r}: must be one of {', '.join(sorted(allowed))}")
 
 

@@ -15,7 +15,7 @@ from dataclasses import dataclass, field
 from typing import Any, NamedTuple
 
 import numpy as np
-from scipy.special import erf
+from scipy.special import erf, expit
 
 from .attention import softmax_attention
 
@@ -61,6 +61,16 @@ def gelu(x: Array) -> Array:
 def gelu_tanh(x: Array) -> Array:
     """The same by a hyperbolic tangent, to 5e-4: "gelu_new" of ALBERT. Hendrycks and Gimpel 2016."""
     return 0.5 * x * (1 + np.tanh(math.sqrt(2 / math.pi) * (x + 0.044715 * x**3)))
+
+
+def relu(x: Array) -> Array:
+    """What is above 0. Nair and Hinton 2010."""
+    return np.maximum(x, 0)
+
+
+def silu(x: Array) -> Array:
+    """x / (1 + exp(-x)), also called swish. Hendrycks and Gimpel 2016."""
+    return x * expit(x)
 
 
 class Wiring(NamedTuple):

@@ -14,7 +14,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from .attention import softmax_attention
-from .checkpoint import ACTIVATIONS, Family, Tensors
+from .checkpoint import ACTIVATIONS, Family, Tensors, check_file, read_json
 from .checks import check_positive_int
 from .encoder import Array, Attention, Block, Linear, Model, Norm, Wiring, layer_norm
 
@@ -45,6 +45,7 @@ class TextModel(Model):
 
     embeddings: Embeddings = field(repr=False)
     tokenizer: Any = field(repr=False)
+    pooling: str = field(default="", repr=False)  # what its sentence embedding is, if no mean
 
     @property
     def n_vocabulary(self) -> int:
@@ -58,9 +59,10 @@ class TextModel(Model):
         """Split text into tokens, between [CLS] and [SEP]; no padding.
 
         max_tokens: cut longer texts to this many tokens, of which the last stays [SEP].
-        Raises ValueError if the text has more tokens than the model has positions and max_tokens
-        does not say to cut it.
+        Raises ValueError if text is none, the tokenizer cannot split it, or it has more tokens
+        than the model has positions and max_tokens does not say to cut it.
         """
+        check_text(text)
         if max_tokens is not None:
             check_positive_int(max_tokens=max_tokens)
             if not 2 <= max_tokens <= self.n_positions:
@@ -68,7 +70,10 @@ class TextModel(Model):
                     f"max_tokens = {max_tokens}: must be 2 (the [CLS] and [SEP] marks) to "
                     f"{self.n_positions} (the model's positions)"
                 )
-        encoding = self.tokenizer.encode(text)
+        try:
+            encoding = self.tokenizer.encode(text)
+        except Exception as error:  # the tokenizers' own errors have no type of their own
+            raise ValueError(f"text cannot be split by the model's tokenizer ({error})") from error
         ids, strings = encoding.ids, encoding.tokens
         if len(ids) > (max_tokens or self.n_positions):
             if max_tokens is None:
@@ -106,21 +111,96 @@ class TextModel(Model):
     ) -> Array:
         """Mean of the last hidden state over tokens, at unit norm: (..., features).
 
-        Reimers and Gurevych 2019; [CLS] and [SEP] count as tokens.
+        Reimers and Gurevych 2019; [CLS] and [SEP] count as tokens. Raises ValueError where the
+        checkpoint's own sentence embedding is another.
         """
+        if self.pooling:
+            raise ValueError(
+                f"this checkpoint's sentence embedding is no plain mean of the last state "
+                f"({self.pooling}): compute it from hidden_states"
+            )
         mean = self.hidden_states(ids, attention)[-1].mean(axis=-2)
         return mean / np.linalg.norm(mean, axis=-1, keepdims=True)
 
 
+def check_text(text: Any) -> None:
+    """Raise ValueError unless text is Unicode text."""
+    if not isinstance(text, str):
+        way = ": decode it first" if isinstance(text, bytes | bytearray) else ""
+        raise ValueError(f"text is a {type(text).__name__}: must be a string{way}")
+    try:
+        text.encode("utf-8")
+    except UnicodeEncodeError as error:
+        raise ValueError(
+            f"text[{error.start}] = {text[error.start]!r} is half of a surrogate pair: "
+            "must be Unicode text"
+        ) from None
+
+
 def load_tokenizer(path: str | Path) -> Any:
-    """A `tokenizers.Tokenizer` that neither pads nor cuts, whatever its file says."""
+    """A `tokenizers.Tokenizer` that neither pads nor cuts, whatever its file says.
+
+    path: tokenizer.json; where there is none, BERT's vocab.txt beside it. Raises
+    FileNotFoundError where there is neither, ValueError for a file that is not readable.
+    """
     from tokenizers import Tokenizer  # optional dependency
 
-    if not Path(path).is_file():
-        raise FileNotFoundError(f"{path}: no such file; a model needs its tokenizer.json")
-    tokenizer = Tokenizer.from_file(str(path))
+    path = Path(path)
+    vocabulary = path.with_name("vocab.txt")
+    if not path.is_file() and vocabulary.is_file():
+        return _word_pieces(vocabulary)
+    check_file(
+        path,
+        "; a model needs its tokenizer.json, which transformers writes: "
+        "AutoTokenizer.from_pretrained(folder).save_pretrained(folder)",
+    )
+    try:
+        tokenizer = Tokenizer.from_file(str(path))
+    except Exception as error:  # the tokenizers' own errors have no type of their own
+        raise ValueError(f"{path}: not readable as a tokenizer ({error})") from error
     tokenizer.no_padding()  # MiniLM's file pads every text to 128 tokens
     tokenizer.no_truncation()
+    return tokenizer
+
+
+def _word_pieces(path: Path) -> Any:
+    """BERT's tokenizer of a list of word pieces, one a line. Devlin et al. 2019."""
+    from tokenizers import Tokenizer, models, normalizers, pre_tokenizers, processors
+
+    check_file(path)
+    try:
+        words = path.read_text(encoding="utf-8").removesuffix("\n").split("\n")
+    except UnicodeDecodeError as error:
+        raise ValueError(f"{path}: not readable as text ({error})") from error
+    ids = {word: i for i, word in enumerate(words)}
+    missing = [mark for mark in ("[UNK]", "[CLS]", "[SEP]") if mark not in ids]
+    if missing:
+        raise ValueError(f"{path}: {', '.join(missing)} missing: must be BERT's word pieces")
+    settings_path = path.with_name("tokenizer_config.json")
+    said = read_json(settings_path) if settings_path.is_file() else {}
+    settings = {
+        name: said.get(name, default)
+        for name, default in (
+            ("do_lower_case", True),
+            ("tokenize_chinese_chars", True),
+            ("strip_accents", None),
+        )
+    }
+    for name, value in settings.items():
+        if value not in (True, False, None):
+            raise ValueError(f"{settings_path}: {name} = {value!r}: must be true or false")
+    tokenizer = Tokenizer(models.WordPiece(ids, unk_token="[UNK]", max_input_chars_per_word=100))
+    tokenizer.normalizer = normalizers.BertNormalizer(
+        lowercase=bool(settings["do_lower_case"]),
+        handle_chinese_chars=bool(settings["tokenize_chinese_chars"]),
+        strip_accents=settings["strip_accents"],
+    )
+    tokenizer.pre_tokenizer = pre_tokenizers.BertPreTokenizer()
+    marks = ("[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]")
+    tokenizer.add_special_tokens([mark for mark in marks if mark in ids])
+    tokenizer.post_processor = processors.TemplateProcessing(
+        "[CLS] $A [SEP]", special_tokens=[("[CLS]", ids["[CLS]"]), ("[SEP]", ids["[SEP]"])]
+    )
     return tokenizer
 
 

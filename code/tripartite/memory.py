@@ -17,6 +17,8 @@ from typing import NamedTuple
 
 import numpy as np
 from scipy.integrate import solve_ivp
+from scipy.linalg import cho_factor, cho_solve
+from scipy.sparse.linalg import eigsh
 
 from .checks import check_choice, check_finite, check_positive, check_positive_int
 from .quantities import Quantities, quantity
@@ -85,13 +87,16 @@ class Couplings:
     """T_ijkl = scale * sum_mu xi_i xi_j xi_k xi_l, held as the memories themselves.
 
     memories: (K, N) of -1 and +1; scale: N^-3 unless given; repeated: whether T keeps entries in
-    which two of the four neurons are the same, as the Hebbian rule of the paper does. Raises
-    ValueError on no memories, other shapes or values, or a scale that is not positive.
+    which two of the four neurons are the same, as the Hebbian rule of the paper does; selves:
+    whether it keeps, of these, those with i = j or k = l, processes at synapses of a neuron with
+    itself. Raises ValueError on no memories, other shapes or values, a scale that is not positive,
+    or selves that are left out where all other repeated neurons are left out already.
     """
 
     memories: Array
     scale: float | None = None
     repeated: bool = True
+    selves: bool = True
 
     def __post_init__(self) -> None:
         check_memories(self.memories)
@@ -99,6 +104,8 @@ class Couplings:
         scale = self.memories.shape[1] ** -3.0 if self.scale is None else self.scale
         check_positive(scale=scale)
         object.__setattr__(self, "scale", float(scale))
+        if not self.repeated and not self.selves:
+            raise ValueError("selves: repeated = False leaves them out already")
 
     @property
     def size(self) -> int:
@@ -108,23 +115,26 @@ class Couplings:
     def spread(self, psi: Array) -> Array:
         """sum_kl T_ijkl psi_kl for symmetric psi (..., N, N), in O(K N^2)."""
         xi = self.memories
-        if self.repeated:
-            within = psi @ xi.T  # (..., N, K)
-            return self.scale * ((xi.T * np.vecdot(xi.T, within, axis=-2)[..., None, :]) @ xi)
-        off = ~np.eye(self.size, dtype=bool)
-        psi = psi * off
-        within = psi @ xi.T
+        keep = 1.0 if self.repeated and self.selves else ~np.eye(self.size, dtype=bool)
+        psi = psi * keep
+        within = psi @ xi.T  # (..., N, K)
         total = (xi.T * np.vecdot(xi.T, within, axis=-2)[..., None, :]) @ xi
+        if self.repeated:
+            return self.scale * keep * total
         shared = within @ xi  # pairs that share neuron i; with its transpose, those that share j
         shared = shared + np.swapaxes(shared, -1, -2)
-        return self.scale * off * (total - 2 * shared + 2 * len(xi) * psi)
+        return self.scale * keep * (total - 2 * shared + 2 * len(xi) * psi)
 
     def drive(self, phi: Array) -> Array:
         """sum_jkl T_ijkl phi_j phi_k phi_l for neurons (..., N), in O(K N)."""
         xi = self.memories
         overlap = phi @ xi.T
-        if self.repeated:
+        if self.repeated and self.selves:
             return self.scale * (overlap**3 @ xi)
+        if self.repeated:
+            heard = overlap**2 - np.sum(phi**2, axis=-1, keepdims=True)  # of pairs k, l
+            own = phi * np.sum(heard, axis=-1, keepdims=True)  # of j = i
+            return self.scale * ((heard * overlap) @ xi - own)
         # power sums over the other neurons: of distinct j, k, l is left A^3 - 3 A B + 2 C
         others = overlap @ xi - len(xi) * phi
         squares = np.sum(phi**2, axis=-1, keepdims=True) - phi**2
@@ -137,6 +147,8 @@ class Couplings:
         """T itself, (N, N, N, N): for small N, to check the rest against."""
         xi = self.memories
         T = self.scale * np.einsum("mi,mj,mk,ml->ijkl", xi, xi, xi, xi, optimize=True)
+        if not self.selves:
+            T = T * ~np.eye(self.size, dtype=bool)[:, :, None, None] * ~np.eye(self.size, dtype=bool)
         if not self.repeated:
             index = np.indices(T.shape).reshape(4, -1)
             distinct = [len(set(four)) == 4 for four in index.T.tolist()]
@@ -403,42 +415,143 @@ def loop_gain(spread: Array, times: Times) -> Array:
     return 1 / (times.leak_s - 1 / (times.leak_p - np.asarray(spread)))
 
 
-def spectrum(memories: Array) -> tuple[Array, Array]:
-    """Eigenvalues, ascending, and eigenvectors (K, K) of T on pairs of neurons, for scale N^-2.
+def _squared_overlaps(memories: Array, selves: bool) -> Array:
+    """T between memories, (K, K), for scale N^-2: it has the eigenvalues of T on pairs that are not 0."""
+    xi = np.asarray(memories, dtype=float)
+    n = xi.shape[1]
+    return (xi @ xi.T / n) ** 2 - (0 if selves else 1 / n)
 
-    They are those of the squared overlaps (xi^mu.xi^nu / N)^2; all other eigenvalues of T are 0.
+
+def _largest(matrix: Array) -> float:
+    if len(matrix) < 64:
+        return float(np.linalg.eigvalsh(matrix)[-1])
+    start = np.random.default_rng(0).normal(size=len(matrix))
+    return float(eigsh(matrix, 1, which="LA", v0=start, return_eigenvectors=False, tol=1e-10)[0])
+
+
+def largest_eigenvalue(memories: Array, selves: bool = True) -> float:
+    """The largest eigenvalue of T as a matrix on pairs of neurons, for scale N^-2.
+
+    memories: (K, N) of -1 and +1; selves: whether pairs i = j are among the pairs. About
+    1 + K / N with them, (1 + sqrt(2 K) / N)^2 without, for many random memories.
     """
     check_memories(memories)
-    xi = np.asarray(memories, dtype=float)
-    return np.linalg.eigh((xi @ xi.T / xi.shape[1]) ** 2)
+    return _largest(_squared_overlaps(memories, selves))
 
 
 def recall_whole(
-    memories: Array, cues: Array, times: Times, share: float = 0.9, steps: int = 30
+    memories: Array,
+    cues: Array,
+    times: Times,
+    share: float = 0.9,
+    steps: int = 30,
+    *,
+    selves: bool = True,
 ) -> Array:
     """States after sign updates of the whole network, with linear synapses and processes that
     have settled on each state: (cues, N) of -1 and +1.
 
     share: largest eigenvalue of T, relative to where the network becomes unstable; 0 deletes T.
-    Raises ValueError on values other than -1 and +1, leaks with leak_s leak_p <= 1, or a share
-    that is not from 0 to below 1.
+    selves: whether neurons have synapses with themselves, and T entries for them. Raises ValueError
+    on values other than -1 and +1, leaks with leak_s leak_p <= 1, or a share that is not from 0 to
+    below 1.
     """
     _check_cues(memories, cues)
     check_positive_int(steps=steps)
-    if not 0 <= share < 1:
-        raise ValueError(f"share = {share!r}: must be at least 0 and below 1")
+    _check_share(share)
     xi, state = np.asarray(memories, dtype=float), np.array(cues, dtype=float)
     own = loop_gain(0.0, times)
-    values, vectors = spectrum(memories)
-    values = np.maximum(values, 1e-12 * values[-1])  # of memories that occur twice
-    strength = share * (times.leak_p - 1 / times.leak_s) / values[-1]
-    extra = (loop_gain(strength * values, times) - own) / values
-    through = (vectors * extra) @ vectors.T
+    critical = times.leak_p - 1 / times.leak_s
+    overlaps = _squared_overlaps(memories, selves)
+    strength = share * critical / _largest(overlaps)
+    # f(T) - f(0) = strength / (leak_s^2 critical) * sum over memories of inverse(critical - T)
+    overlaps *= -strength
+    overlaps[np.diag_indices_from(overlaps)] += critical
+    solve = cho_factor(overlaps, overwrite_a=True)
+    extra = strength / (times.leak_s**2 * critical)
+    itself = 0.0 if selves else 1 / xi.shape[1]
     for _ in range(steps):
         overlap = state @ xi.T / xi.shape[1]
-        new = np.sign(own * state + (overlap * (overlap**2 @ through)) @ xi)
+        held = extra * cho_solve(solve, (overlap**2 - itself).T).T
+        drive = own * (1 - itself) * state + (held * overlap) @ xi
+        drive -= itself * state * held.sum(axis=1, keepdims=True)
+        new = np.sign(drive)
         new = np.where(new == 0, state, new)
         if np.array_equal(new, state):
             break
         state = new
     return state
+
+
+def _check_share(share: float) -> None:
+    if not 0 <= share < 1:
+        raise ValueError(f"share = {share!r}: must be at least 0 and below 1")
+
+
+class Drive(NamedTuple):
+    """What drives a neuron: its own state, the memory that it is shown, and chance."""
+
+    hold: float
+    signal: float
+    noise: float
+
+
+def whole_drive(
+    n_neurons: int, n_memories: int, overlap: float, share: float = 0.9, *, selves: bool = True
+) -> Drive:
+    """Factors of sigma_i and xi_i, and standard deviation of the rest, in the whole network.
+
+    For random memories and a cue at that overlap, over what the neuron's own state would give
+    without T; many neurons, and leak_s leak_p near 1. hold is a of book equation (memory-trace),
+    or 1 with selves. Raises ValueError on an overlap outside 0 to 1 or a share as in recall_whole.
+    """
+    check_positive_int(n_neurons=n_neurons, n_memories=n_memories)
+    _check_overlap(overlap)
+    _check_share(share)
+    k, m2 = n_memories / n_neurons, overlap**2
+    if selves:
+        tau = share / (1 + k)
+        a, variance = 1.0, 0.0
+    else:
+        ratio = 2 * k / n_neurons  # memories over pairs
+        tau = share / (1 + np.sqrt(ratio)) ** 2
+        half = (1 + tau - tau * ratio) / 2
+        a = (half - np.sqrt(half**2 - tau)) / tau if tau else 1.0
+        # mean of the squared eigenvalues of inverse(1 - tau T), less the square of their mean
+        variance = (1 - tau * a * (1 - ratio)) / (2 * (half - tau * a)) - a**2
+    pull = tau / (1 - tau * a)
+    b = a * m2 * pull
+    spread = a**2 * (10 + 20 * b * m2 + b**2 * (2 + 8 * m2)) + 2 * variance * (
+        1 + 2 * b * m2 + b**2
+    )
+    noise = spread * pull**2
+    if selves:  # all memories at once, which T makes largest
+        shared = tau * (1 + b) / (1 - share)
+        noise += shared**2 + 4 * pull * shared * (1 + b * m2)
+    return Drive(float(a), float(a**2 * pull * overlap**3), float(np.sqrt(noise * k) / n_neurons))
+
+
+def whole_load(
+    n_neurons: int, overlap: float, share: float = 0.9, *, selves: bool = True
+) -> float:
+    """Number of random memories up to which hold < signal in whole_drive: a wrong bit flips.
+
+    Proportional to N with selves, to N^2 without. 0 where not even one memory recalls. Raises
+    ValueError as whole_drive does.
+    """
+    check_positive_int(n_neurons=n_neurons)
+    _check_overlap(overlap)
+    _check_share(share)
+    cube = overlap**3
+    gain = share * (1 + cube)
+    if gain <= 1:
+        return 0.0
+    if selves:
+        return float((gain - 1) * n_neurons)
+    root = cube * (gain - 1) / (cube + np.sqrt(cube * (cube - (gain - 1) * (gain - cube))))
+    return float(root**2 * n_neurons**2 / 2)
+
+
+def _check_overlap(overlap: float) -> None:
+    if not 0 < overlap <= 1:
+        raise ValueError(f"overlap = {overlap!r}: must be above 0 and at most 1")

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
 
 from . import language, vision
-from .checkpoint import Tensors, read_config, refuse_pickles
+from .checkpoint import WEIGHTS, Tensors, encoder_folder, read_config, refuse_pickles
 from .encoder import Array
 from .language import TextModel
 from .vision import VisionModel
@@ -30,17 +31,22 @@ class Recording(NamedTuple):
 def load(directory: str | Path, dtype: Any = np.float64) -> TextModel | VisionModel:
     """Read an encoder from a folder in the format of the Hugging Face hub.
 
-    It holds config.json and model.safetensors; a language model also tokenizer.json, a vision
-    model preprocessor_config.json. Raises FileNotFoundError for a missing file; ValueError for
-    pickled weights, another architecture, or a tensor that is missing, of the wrong shape or not
-    finite.
+    It holds config.json and model.safetensors (or its parts and their index); a language model
+    also tokenizer.json (or BERT's vocab.txt), a vision model preprocessor_config.json. In a folder
+    of sentence-transformers, modules.json says where they are. Raises FileNotFoundError for a
+    missing file; ValueError for pickled or quantised weights, another architecture, an entry that
+    is not implemented, or a tensor that is missing, of the wrong shape or not finite.
     """
     directory = Path(directory)
     refuse_pickles(directory)
-    config = read_config(directory, FAMILIES)
+    folder, pooling = encoder_folder(directory)
+    refuse_pickles(folder)
+    config = read_config(folder, FAMILIES)
     kind = config["model_type"]
-    with Tensors(directory / "model.safetensors", dtype, prefix=f"{kind}.") as tensor:
-        return FAMILIES[kind].build(directory, config, tensor)
+    with Tensors(folder / WEIGHTS, dtype, prefix=f"{kind}.") as tensor:
+        model = FAMILIES[kind].build(folder, config, tensor)
+        tensor.refuse_unused()
+    return replace(model, pooling=pooling) if isinstance(model, TextModel) else model
 
 
 def load_recording(path: str | Path, dtype: Any = np.float64) -> Recording:
@@ -50,7 +56,7 @@ def load_recording(path: str | Path, dtype: Any = np.float64) -> Recording:
     """
     with Tensors(Path(path), dtype) as tensor:
         arrays = [tensor(name) for name in ("queries", "keys", "values")]
-        metadata = json.loads((tensor.file.metadata() or {}).get("provenance", "{}"))
+        metadata = json.loads(tensor.metadata.get("provenance", "{}"))
     tokens = tuple(metadata.pop("tokens", ()))
     shape = arrays[0].shape
     if len(shape) != 4 or any(a.shape != shape for a in arrays) or len(tokens) != shape[2]:

@@ -8,7 +8,8 @@ Those whose kernel is phi(q).phi(k) are hidden neurons for `network`: elu_neuron
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
+from collections import Counter
+from collections.abc import Callable, Sequence
 from functools import cache
 from typing import NamedTuple
 
@@ -26,6 +27,18 @@ Array = np.ndarray
 def unit(x: Array) -> Array:
     """Tokens at unit length, (..., tokens, d)."""
     return x / np.linalg.norm(x, axis=-1, keepdims=True)
+
+
+def misfit(found: Array, exact: Array) -> Array:
+    """Sine of the angle between two outputs (heads, ...), each head as one long vector: (heads,).
+
+    The relative error that is left after the best single factor; 1 for an output of zeros. From the
+    residual, not from the cosine, whose rounding alone would be an error of 1e-8.
+    """
+    a, b = (np.reshape(x, (len(x), -1)) for x in (found, exact))
+    square = np.sum(a * a, axis=1)
+    factor = np.sum(a * b, axis=1) / np.where(square > 0, square, 1.0)
+    return np.linalg.norm(b - factor[:, None] * a, axis=1) / np.linalg.norm(b, axis=1)
 
 
 # ---- modern Hopfield network
@@ -159,6 +172,16 @@ def read_slots(slots: Slots, queries: Array) -> Array:
     return kernel_attention(np.exp(s - log_sum_exp(s)), slots.values)
 
 
+def share_right(n_slots: int, n_pairs: int, chance: float) -> Array:
+    """Expected share of right bits after 1 .. n_pairs pairs, third factors at random: (n_pairs,).
+
+    A pair is lost if no hidden neuron took it and was spared since; a lost bit is right by chance.
+    """
+    check_positive_int(n_slots=n_slots, n_pairs=n_pairs)
+    lost = (1 - chance * (1 - chance) ** np.arange(n_pairs)) ** n_slots
+    return 1 - 0.5 * np.cumsum(lost) / np.arange(1, n_pairs + 1)
+
+
 def survivors(n_written: int, n_slots: int) -> Array:
     """Which of the pairs written one after the other are still there, (n_written,)."""
     return np.arange(n_written) >= n_written - n_slots
@@ -201,15 +224,42 @@ def spike_match(pre: Array, post: Array, width: float) -> float:
 
 
 def match_and_control(
-    queries: Array, keys: Array, threshold: float, sharpness: float = 20.0
+    queries: Array,
+    keys: Array,
+    threshold: float,
+    sharpness: float = 20.0,
+    strongest: float = 8.0,
 ) -> Array:
-    """Kernel of short-term potentiation: sigmoid(sharpness (match / threshold - 1)).
+    """Conductance of synapses after a match: 1 - a + strongest a, with 1 before any match;
+    a = sigmoid(sharpness (match / threshold - 1)).
 
     The match of spike trains, in a spine, is read as q.k; threshold: a match, above 0. A synapse
-    above it takes control. Ellwood 2024: 20 is the sharpness of the model's synapses.
+    above it takes control; all others still conduct. Ellwood 2024: 20 and 8 are of the published
+    simulation, in the channel file Ellwood_AMPA_with_Ca.mod.
     """
-    check_positive(threshold=threshold, sharpness=sharpness)
-    return expit(sharpness * (scores(queries, keys) / threshold - 1))
+    check_positive(threshold=threshold, sharpness=sharpness, strongest=strongest)
+    return 1 + (strongest - 1) * expit(sharpness * (scores(queries, keys) / threshold - 1))
+
+
+class SomaErrors(NamedTuple):
+    """Chances: of no spike where the axon in control has one, and of a spike where it has none."""
+
+    missed: Array
+    spurious: Array
+
+
+def soma_errors(
+    n_axons: int, active: float, threshold: Array, strongest: float = 8.0
+) -> SomaErrors:
+    """Errors of a soma that fires above a summed conductance, one axon of n_axons in control.
+
+    active: chance of a spike of an axon in one window; threshold: in units of a synapse that was
+    not potentiated. The others sum to a binomial number. A soma reduced to its threshold is ours.
+    """
+    check_positive_int(n_axons=n_axons)
+    check_positive(strongest=strongest)
+    others = binom(n_axons - 1, active)
+    return SomaErrors(others.cdf(np.subtract(threshold, strongest)), others.sf(threshold))
 
 
 # ---- astromorphic Transformer
@@ -352,6 +402,18 @@ def fourier(n_neurons: int, d_key: int, seed: int) -> FeatureMap:
     return FeatureMap(np.concatenate([half, half]), phases, cosine, n_neurons)
 
 
+def corrected(overlaps: Array, values: Array, rate: float = 1.0) -> Array:
+    """What the delta rule writes, (i, e): u_i = rate (v_i - sum_{j < i} overlap_ij u_j).
+
+    overlaps: phi(k_i).phi(k_j), (..., i, i); values (..., i, e). The memory answers a query with
+    sum_i u_i phi(k_i).phi(q): H <- H + rate (v - H phi(k)) phi(k)^T writes what H does not say
+    yet. Schlag, Irie and Schmidhuber 2021.
+    """
+    check_positive(rate=rate)
+    before = np.eye(overlaps.shape[-1]) + rate * np.tril(overlaps, -1)
+    return np.linalg.solve(before, rate * values)
+
+
 def forget(kept: Array, drive: Array) -> Array:
     """Running sums s_t = kept_t s_{t-1} + (1 - kept_t) drive_t over the first axis.
 
@@ -371,12 +433,14 @@ class System(NamedTuple):
     """kernel(queries, keys, own, n_neurons, seed) -> (..., t, i); own: the system's parameter.
 
     divides: whether the output is divided by the kernel's sum. shared: whether memories are
-    written on top of each other in n_neurons hidden neurons, or into one cell each.
+    written on top of each other in n_neurons hidden neurons, or into one cell each. corrects:
+    whether a pair is written by the delta rule.
     """
 
     kernel: Callable[[Array, Array, float, int, int], Array]
     divides: bool
     shared: bool
+    corrects: bool = False
 
 
 def _neurons(make) -> Callable[[Array, Array, float, int, int], Array]:
@@ -397,7 +461,17 @@ def _positive(orthogonal: bool):
         phi = sample("positive", n_neurons, q.shape[-1], seed, orthogonal=orthogonal)
         return phi, math.sqrt(own) * q, math.sqrt(own) * k
 
-    return _neurons(make)
+    return make
+
+
+def _overlap(q, k, own, n_neurons, seed):
+    """Cosine of the activities that two tokens excite."""
+    phi, *tokens = _positive(False)(q, k, own, n_neurons, seed)
+    a, b = (
+        unit(x.amplitude * np.exp(x.log_scale - np.max(x.log_scale, axis=-1, keepdims=True)))
+        for x in (phi(y) for y in tokens)
+    )
+    return a @ np.swapaxes(b, -1, -2)
 
 
 def _exponential(q, k, own, n_neurons, seed):
@@ -419,8 +493,9 @@ SYSTEMS: dict[str, System] = {
         True,
         True,
     ),
-    "neuron-astrocyte": System(_positive(False), True, True),
-    "Performer": System(_positive(True), True, True),
+    "neuron-astrocyte": System(_neurons(_positive(False)), True, True),
+    "Performer": System(_neurons(_positive(True)), True, True),
+    "delta rule": System(_overlap, False, True, corrects=True),
     "random features": System(
         _neurons(
             lambda q, k, own, m, seed: (
@@ -464,8 +539,49 @@ def attend(
     weights = system.kernel(queries, keys, own, n_neurons, seed)
     if causal:
         weights = np.tril(weights)
+    if system.corrects:
+        values = corrected(system.kernel(keys, keys, own, n_neurons, seed), values)
     found = weights @ values
     if not system.divides:
         return found
     total = np.sum(weights, axis=-1, keepdims=True)
     return np.divide(found, total, out=np.zeros_like(found), where=total != 0)
+
+
+# ---- a control without attention
+
+
+def counted(pieces: Sequence[str], windows: Sequence[str], order: int) -> float:
+    """Bits a character of an n-gram model that was counted in pieces of text, on windows of others.
+
+    P_n(c | h) = (count(hc) + kinds(h) P_{n-1}(c | h')) / (count(h) + kinds(h)), kinds(h) being how
+    many different characters followed h, and h' being h without its first; all are alike at n = 0.
+    The first character of a window is given. Witten and Bell 1991, their method C.
+    """
+    check_positive_int(order=order)
+    alphabet = len(set().union(*pieces, *windows))
+    seen = [Counter() for _ in range(order + 1)]
+    for n in range(1, order + 1):
+        for piece in pieces:
+            seen[n].update(piece[i : i + n] for i in range(len(piece) - n + 1))
+    total, kinds = Counter(), Counter()
+    for counts in seen[1:]:
+        for gram, count in counts.items():
+            total[gram[:-1]] += count
+            kinds[gram[:-1]] += 1
+
+    def chance(gram: str) -> float:
+        if not gram:
+            return 1 / alphabet
+        before, shorter = gram[:-1], chance(gram[1:])
+        if not total[before]:
+            return shorter
+        count = seen[len(gram)][gram]
+        return (count + kinds[before] * shorter) / (total[before] + kinds[before])
+
+    bits = [
+        -math.log2(chance(window[max(0, i + 1 - order) : i + 1]))
+        for window in windows
+        for i in range(1, len(window))
+    ]
+    return sum(bits) / len(bits)

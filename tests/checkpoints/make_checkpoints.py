@@ -15,14 +15,19 @@ import math
 from collections import Counter
 from pathlib import Path
 
+import numpy as np
 import torch
 import transformers as tr
+from PIL import Image
 from safetensors.torch import save_file
 from tokenizers import Regex, Tokenizer, models, normalizers, pre_tokenizers, processors
 
 HERE = Path(__file__).parent
 TEXTS = HERE.parents[1] / "data" / "texts"
 SENTENCE = "An astrocyte listens to many neurons at once, and answers slowly."
+PIECES = ["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]", "Na", "na", "##ive", "ïve", "i", "an", "##sts"]
+PIECES += ["astrocyte", "Astrocyte", "##s", "listen", "don", "'", "t", ".", ",", "!", "神", "経", "##x"]
+OLD_SENTENCE = "Naïve  Astrocytes, don't listen\tnaxx. 神経! [MASK] \u200bunknownword"
 LANGUAGE = {
     "hidden_size": 24,
     "num_attention_heads": 3,
@@ -51,6 +56,61 @@ def main() -> None:
     language("bert", tr.BertForMaskedLM(bert), sentencepiece())
     vision("vit", tr.ViTForImageClassification(tr.ViTConfig(**VISION, intermediate_size=40)))
     vision("dinov2", tr.Dinov2Model(tr.Dinov2Config(**VISION, mlp_ratio=2)))
+    parts()
+    plain()
+    pixels()
+
+
+def parts() -> None:
+    """BERT as large ones come: bfloat16, in several files; and, as old ones do, with vocab.txt."""
+    small = LANGUAGE | {"vocab_size": len(PIECES), "num_hidden_layers": 1, "hidden_act": "silu"}
+    model = tr.BertModel(tr.BertConfig(**small)).to(torch.bfloat16)
+    folder = save("bert-parts", model, max_shard_size="8KB")
+    (folder / "vocab.txt").write_text("\n".join(PIECES) + "\n", encoding="utf-8")
+    arrays = {}
+    for lower in (True, False):
+        settings = {"tokenizer_class": "BertTokenizer", "do_lower_case": lower}
+        (folder / "tokenizer_config.json").write_text(json.dumps(settings))
+        tokenizer = tr.BertTokenizer.from_pretrained(folder)
+        arrays[f"ids.{lower}"] = torch.tensor(tokenizer(OLD_SENTENCE)["input_ids"])
+    arrays["states"] = states(model, input_ids=arrays["ids.True"][None])
+    (folder / "tokenizer_config.json").unlink()
+    write(folder, arrays)
+
+
+def plain() -> None:
+    """ViT without biases of queries, keys and values, with rectified units; sizes as lists."""
+    small = VISION | {"num_hidden_layers": 1, "image_size": [24, 24], "patch_size": [4, 4]}
+    config = tr.ViTConfig(**small, intermediate_size=40, qkv_bias=False, hidden_act="relu")
+    model = tr.ViTModel(config, add_pooling_layer=False)
+    folder = save("vit-plain", model)
+    picture = torch.randn(1, 3, 24, 24, dtype=torch.float64)
+    seen = picture[0].permute(1, 2, 0).contiguous()
+    square = {"height": 24, "width": 24}
+    tr.ViTImageProcessorPil(size=square).save_pretrained(folder)
+    write(folder, {"pixels": seen, "states": states(model, pixel_values=picture)})
+
+
+def pixels() -> None:
+    """What the processors, on PIL, make of one picture, as preprocessor_config.json says."""
+    picture = np.random.default_rng(0).integers(0, 256, (30, 44, 3), dtype=np.uint8)
+    colours = {"image_mean": [0.4, 0.5, 0.6], "image_std": [0.3, 0.25, 0.2]}
+    square = {"size": {"height": 24, "width": 24}}
+    cases = {
+        "stretched": ("vit", colours | square),
+        "lanczos": ("vit", colours | square | {"resample": 1}),
+        "not normalised": ("vit", colours | square | {"do_normalize": False}),
+        "not rescaled": ("vit", colours | square | {"do_rescale": False}),
+        "rescaled": ("vit", colours | square | {"rescale_factor": 1 / 127.5}),
+        "cropped": ("dinov2", colours | {"size": {"shortest_edge": 27}, "crop_size": 24}),
+    }
+    arrays = {}
+    for name, (kind, content) in cases.items():
+        processor = tr.ViTImageProcessorPil if kind == "vit" else tr.BitImageProcessorPil
+        found = processor(**content)(Image.fromarray(picture), return_tensors="np")["pixel_values"]
+        arrays[name] = torch.tensor(np.ascontiguousarray(found[0].transpose(1, 2, 0)))
+    metadata = {"cases": json.dumps(cases), "made_with": f"transformers {tr.__version__}"}
+    save_file(arrays, HERE / "pixels.safetensors", metadata)
 
 
 def language(name: str, model: tr.PreTrainedModel, tokenizer: Tokenizer) -> None:
@@ -76,7 +136,7 @@ def vision(name: str, model: tr.PreTrainedModel) -> None:
     write(folder, arrays)
 
 
-def save(name: str, model: tr.PreTrainedModel) -> Path:
+def save(name: str, model: tr.PreTrainedModel, **options) -> Path:
     """Random weights everywhere, also where training starts at 0 or 1, so that all of them show."""
     with torch.no_grad():
         for key, parameter in model.named_parameters():
@@ -86,7 +146,7 @@ def save(name: str, model: tr.PreTrainedModel) -> Path:
                 width = parameter.shape[-1] if parameter.ndim > 1 else 16
                 parameter.normal_(0, 2 * width**-0.5)
     folder = HERE / name
-    model.save_pretrained(folder)
+    model.save_pretrained(folder, **options)
     model.double().eval()
     return folder
 
