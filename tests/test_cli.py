@@ -15,7 +15,7 @@ from click.testing import CliRunner
 from conftest import Checkout
 from pybtex.database import parse_string
 
-from companion import cite, cli, doctor, fetch
+from companion import cite, cli, doctor, fetch, figure
 from companion.chapters import chapters, find
 from companion.lock import pins
 
@@ -131,6 +131,60 @@ def test_bad_figures_are_refused_before_anything_runs(checkout, tiny_book, argum
     result = invoke("figure", *arguments)
     assert result.exit_code == 2 and named in result.output
     assert not (checkout.root / "runs").exists()
+
+
+@pytest.mark.parametrize("number", ["1.2", "01.2"])
+def test_figures_can_be_named_by_number(accepted, number):
+    """As the site counts: a drawing in the text is the chapter's first figure."""
+    drawing = "# Tiny\\n\\n```{figure} _static/drawing.svg\\nA drawing.\\n```"
+    accepted.edit("book/01-tiny.ipynb", "# Tiny", drawing)
+    result = accepted.tripartite("figure", number, "-o", "wave.csv")
+    assert result.returncode == 0, result.stderr
+    assert (accepted.root / "wave.csv").read_text().startswith("x,y\n")
+    result = accepted.tripartite("figure", number)
+    assert result.returncode == 0 and (accepted.root / "tiny-wave.pdf").exists()
+    for wrong, named in (("1.1", "the figures of 01-tiny that it makes are 1.2 tiny-wave"),
+                         ("4.1", "there is no chapter 4")):  # fmt: skip
+        result = accepted.tripartite("figure", wrong)
+        assert result.returncode == 2 and named in result.stderr
+
+
+def test_numbers_of_figures_are_those_of_the_site(site):
+    for chapter in chapters():
+        page = (site / "book" / f"{chapter.slug}.html").read_text(encoding="utf-8")
+        for place, name in figure.numbered(chapter).items():
+            shown = page.partition(f'id="{name}"')[2].partition("caption-number")[2][:40]
+            assert re.search(rf"\b{int(chapter.number)}\.{place}\b", shown), (name, shown)
+
+
+def test_figures_that_are_no_table_are_refused_before_anything_runs(accepted, monkeypatch):
+    accepted.edit("book/01-tiny.ipynb", '\\"x\\": x, ', '\\"x\\": x[:4], ')
+    accepted.accept()
+    accepted.edit("data/gain.txt", "1.0", "2.0")  # all that was executed is stale now
+    result = accepted.tripartite("figure", "tiny-wave", "-o", "wave.csv")
+    assert result.returncode == 2
+    assert "tiny-wave: its numbers are arrays of several shapes: end the file in .npz" in result.stderr
+    assert not (accepted.root / "runs").exists() and not (accepted.root / "wave.csv").exists()
+    result = accepted.tripartite("figure", "tiny-wave", "-o", "wave.npz")
+    assert result.returncode == 0, result.stderr
+
+
+def test_run_says_in_words_what_no_number_tells(accepted):
+    figure = 'data={\\"x\\": x, \\"y\\": y}'
+    words = 'data={\\"x\\": x[:7], \\"y\\": np.where(x > 1, y, np.nan), \\"z\\": y}'
+    accepted.edit("book/01-tiny.ipynb", figure, words)
+    result = accepted.tripartite("run", "1")
+    assert "inf" not in result.stdout.replace("infinity", "")
+    for line in (
+        "figure tiny-wave: series 'x' has 7 points, the reference 50",
+        "figure tiny-wave: series 'y' has NaN or infinity at other points",
+        "figure tiny-wave: series 'z' is new",
+    ):
+        assert f"  {line}\n" in result.stdout, result.stdout
+    accepted.edit("book/01-tiny.ipynb", words, 'data={\\"y\\": list(\\"waves\\")}')
+    result = accepted.tripartite("run", "1")
+    assert "series 'x' is gone\n" in result.stdout
+    assert "series 'y' has 5 points, the reference 50\n" in result.stdout
 
 
 @pytest.fixture

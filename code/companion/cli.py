@@ -120,13 +120,14 @@ def with_parameters(help: str):
 
 def _target(name: str):
     """The chapter that is meant, and the figure if one is."""
-    from .chapters import chapter_of_figure, find
+    from . import figure
+    from .chapters import find
 
     try:
         return find(name), None
     except LookupError as error:
         try:
-            return chapter_of_figure(name), name
+            return figure.find(name)
         except ValueError as other:
             raise LookupError(f"{error.args[0]}; or a figure: {other}") from None
 
@@ -248,7 +249,7 @@ def run(chapter: str, parameters: dict, output: Path | None, as_json: bool) -> N
         _show(runs.report_of(folder) | {"folder": folder})
     else:
         click.echo(f"{found.slug}: {comparison.summary()}")
-        for line in comparison.details():
+        for line in runs.details(folder, comparison):
             click.echo(f"  {line}")
         click.echo(f"see {folder}")
     if comparison.failed_claims():
@@ -267,16 +268,15 @@ def run(chapter: str, parameters: dict, output: Path | None, as_json: bool) -> N
 )
 @as_json
 def figure(name: str, parameters: dict, output: Path | None, as_json: bool) -> None:
-    """Make the figure NAME again, executing its chapter only, and that only if it must.
+    """Make the figure NAME (or number: 4.1) again, executing its chapter only, if it must.
 
     A fresh build or an earlier run with the same parameters and sources is used where there is one.
     """
     from . import figure as figures
-    from .chapters import chapter_of_figure
     from .run import parse
 
     try:
-        chapter = chapter_of_figure(name)
+        chapter, name = figures.find(name)
     except ValueError as error:
         raise LookupError(f"{error}; tripartite list shows them all") from None
     values = parse(chapter, parameters)

@@ -116,6 +116,21 @@ def _deviation(a: np.ndarray, b: np.ndarray) -> float:
     return float(np.max(np.divide(difference, scale, out=difference.copy(), where=scale > 0)))
 
 
+def unlike(fresh: Plotted, reference: Plotted) -> dict[str, str]:
+    """In words what of each series no number can tell: it is new, gone, or of another shape."""
+    words = {name: "is gone" for name in reference if name not in fresh}
+    for name, x in fresh.items():
+        if name not in reference:
+            words[name] = "is new"
+        elif x.shape != reference[name].shape:
+            now, before = (" x ".join(map(str, y.shape)) or "1" for y in (x, reference[name]))
+            words[name] = f"has {now} points, the reference {before}"
+        elif np.isinf(_deviation(x, reference[name])):
+            text = "U" in (x.dtype.kind, reference[name].dtype.kind)
+            words[name] = "has other words" if text else "has NaN or infinity at other points"
+    return words
+
+
 def fingerprint(data: Plotted) -> str:
     """The series as a short table of statistics: what nbval compares in place of a picture."""
     width = max(len(name) for name in data)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import math
 import os
 import shutil
 import sys
@@ -15,11 +16,12 @@ from pathlib import Path
 
 import nbformat
 
+from . import plotted
 from .chapters import Chapter, ChapterError, Parameter, ParameterError, Value
-from .compare import Comparison, compare
+from .compare import Comparison, compare, deviates
 from .execute import ARGUMENTS, KERNEL, no_kernel
 from .freshness import state
-from .paths import BOOK, ROOT
+from .paths import BOOK, ROOT, reference
 
 
 CONTENT = {"chapter.ipynb", "figures", "report.json"}  # of a run's folder
@@ -175,6 +177,17 @@ def report_of(folder: Path) -> dict | None:
         return json.loads((folder / "report.json").read_text(encoding="utf-8"))
     except (OSError, ValueError):
         return None
+
+
+def details(folder: Path, comparison: Comparison) -> list[str]:
+    """A line for everything that differs in a run; for a series of another shape, which one."""
+    precise = {}
+    for name in comparison.figures:
+        fresh, known = (plotted.load(at / name) for at in (folder / "figures" / name, reference()))
+        for series, words in plotted.unlike(fresh, known).items() if fresh and known else ():
+            vague = f"figure {name}: {deviates(series, math.inf)}"
+            precise[vague] = f"figure {name}: series {series!r} {words}"
+    return [precise.get(line, line) for line in comparison.details()]
 
 
 def finished(folder: Path, sources: str) -> Comparison | None:
