@@ -182,7 +182,7 @@ def ledger_figures(srcdir):
 def ledger_claims(srcdir):
     found, tried = checked_claims(srcdir), read("seeds")
     check_statements(srcdir, found)
-    for name in sorted({claim["paper_claim"] for _, _, claim in found}):
+    for name in sorted({claim["paper_claim"] for _, claim in found}):
         blocks = ""
         for chapter, claim in found:
             if claim["paper_claim"] != name:
