@@ -42,7 +42,8 @@ INERT = set(
     id2label label2id num_labels _num_labels sentence_transformers attn_implementation
     _attn_implementation _attn_implementation_autoset _attn_implementation_internal
     keys_to_ignore_at_inference use_cache output_past output_attentions output_hidden_states
-    output_scores return_dict return_dict_in_generate torchscript use_bfloat16 tie_word_embeddings tie_encoder_decoder
+    output_scores return_dict return_dict_in_generate torchscript use_bfloat16
+    tie_word_embeddings tie_encoder_decoder
     gradient_checkpointing chunk_size_feed_forward tf_legacy_loss
     attention_probs_dropout_prob hidden_dropout_prob classifier_dropout classifier_dropout_prob
     drop_path_rate initializer_range initializer_factor layerscale_value

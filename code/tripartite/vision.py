@@ -311,8 +311,9 @@ def read_preprocessing(path: Path, kind: str) -> Preprocessing:
     said = read_json(path)
     wide = kind == "dinov2" or "Bit" in str(said.get("image_processor_type"))
     wide = wide or said.get("default_to_square") is False
-    known = {*SWITCHES, "size", "crop_size", "resample", "rescale_factor", "image_mean", "image_std"}
-    refuse_unknown(path, {k: v for k, v in said.items() if v is not False}, known | PIXELS_STAY)
+    known = {"size", "crop_size", "resample", "rescale_factor", "image_mean", "image_std"}
+    known |= {*SWITCHES, *PIXELS_STAY}
+    refuse_unknown(path, {k: v for k, v in said.items() if v is not False}, known)
     does = {}
     for name in SWITCHES:
         cropping = name != "do_center_crop" or "crop_size" in said

@@ -25,8 +25,8 @@ from tokenizers import Regex, Tokenizer, models, normalizers, pre_tokenizers, pr
 HERE = Path(__file__).parent
 TEXTS = HERE.parents[1] / "data" / "texts"
 SENTENCE = "An astrocyte listens to many neurons at once, and answers slowly."
-PIECES = ["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]", "Na", "na", "##ive", "ïve", "i", "an", "##sts"]
-PIECES += ["astrocyte", "Astrocyte", "##s", "listen", "don", "'", "t", ".", ",", "!", "神", "経", "##x"]
+PIECES = "[PAD] [UNK] [CLS] [SEP] [MASK] Na na ##ive ïve i an ##sts".split()
+PIECES += "astrocyte Astrocyte ##s listen don ' t . , ! 神 経 ##x".split()
 OLD_SENTENCE = "Naïve  Astrocytes, don't listen\tnaxx. 神経! [MASK] \u200bunknownword"
 LANGUAGE = {
     "hidden_size": 24,
