@@ -182,7 +182,7 @@ def ledger_figures(srcdir):
 def ledger_claims(srcdir):
     found, tried = checked_claims(srcdir), read("seeds")
     check_statements(srcdir, found)
-    for name in sorted({claim["paper_claim"] for _, _, claim in found}):
+    for name in sorted({claim["paper_claim"] for _, claim in found}):
         blocks = ""
         for chapter, claim in found:
             if claim["paper_claim"] != name:
@@ -435,10 +435,7 @@ def facts() -> dict[str, object]:
         and seeds_of(seeds, slug, current[slug][name])
     ]
     waiting = sum(c["kind"] == "result" for c in every) - len(bands)
-    changed = [
-        entries for claims in bounds.read().values() for entries in claims.values()
-        if sum("bound" in entry for entry in entries) > 1
-    ]  # fmt: skip
+    logged = [entries for claims in bounds.read().values() for entries in claims.values()]
     deviations = {
         e["name"]: [d for c in e["chapters"].values() for d, _ in c["figures"].values()]
         for e in environments
@@ -461,7 +458,7 @@ def facts() -> dict[str, object]:
         "claims.identities": sum(c["kind"] == "identity" for c in every),
         "claims.facts": sum(c["kind"] == "fact" for c in every),
         "claims.results": sum(c["kind"] == "result" for c in every),
-        "bounds.changed": len(changed),
+        "bounds.changed": sum(len(entries) > 1 for entries in logged),
         "seeds.failing": sum(bool(c["fails"]) for _, c in bands),
         "seeds.stopped": sum(len(c["errors"]) for c in seeds.get("chapters", {}).values()),
         "seeds.nearest": nearest[1]["statement"],
