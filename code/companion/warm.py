@@ -115,7 +115,8 @@ def _run(job: dict) -> str | None:
 
 
 def _answer(error: str | None) -> None:
-    os.write(1, (json.dumps(error) + "\n").encode())
+    with contextlib.suppress(BrokenPipeError):  # who asked is gone; the run is kept all the same
+        os.write(1, (json.dumps(error) + "\n").encode())
 
 
 def _preload(chapter: Chapter) -> None:
