@@ -102,7 +102,7 @@ def test_claims_hold_or_raise(monkeypatch, observed, bound, holds):
     if holds:
         assert claim("C1", "it", "It", observed, bound, kind="fact").holds
     else:
-        with pytest.raises(ClaimError, match="C1: It: "):
+        with pytest.raises(ClaimError, match="C1 it: It: "):
             claim("C1", "it", "It", observed, bound, kind="fact")
 
 
