@@ -22,7 +22,7 @@ from typing import NamedTuple
 
 from companion.passport import commit
 from companion.paths import ROOT
-from companion.results import of_mutant, report
+from companion.results import of_mutant, read, report
 
 
 class Mutant(NamedTuple):
@@ -431,7 +431,19 @@ def judge(folder: Path, mutant: Mutant) -> dict:
 def main() -> None:
     options = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     options.add_argument("--workers", type=int, default=1)
-    workers = options.parse_args().workers
+    options.add_argument(
+        "--new", action="store_true", help="only what was never tried; the rest keeps its verdict"
+    )
+    given = options.parse_args()
+    workers = given.workers
+    recorded = read("mutants").get("mutants", [])
+    known = {Mutant(*(r[field] for field in Mutant._fields)): r for r in recorded}
+    known = {
+        mutant: r
+        for mutant, r in known.items()  # what is of the same sources need not be tried again
+        if given.new or r.get("of") == of_mutant(mutant.module, mutant.test)
+    }
+    todo = [mutant for mutant in MUTANTS if mutant not in known]
     with tempfile.TemporaryDirectory() as temporary:
         idle: SimpleQueue = SimpleQueue()
         for n in range(workers):
@@ -444,13 +456,15 @@ def main() -> None:
             finally:
                 idle.put(folder)
 
-        named = sorted({mutant.test for mutant in MUTANTS})
-        sound = run(Path(temporary) / "0", named)
-        if sound.returncode:  # a test that fails anyway would catch everything
+        named = sorted({mutant.test for mutant in todo})
+        sound = run(Path(temporary) / "0", named) if named else None
+        if sound and sound.returncode:  # a test that fails anyway would catch everything
             raise SystemExit(f"tests fail without any mutant:\n{sound.stdout[-3000:]}")
         with ThreadPoolExecutor(workers) as pool:
-            results = list(pool.map(one, MUTANTS))
-    report("mutants", {"commit": commit(), "tests": len(named), "mutants": results})
+            known |= dict(zip(todo, pool.map(one, todo), strict=True))
+    results = [known[mutant] for mutant in MUTANTS]
+    tests = len({mutant.test for mutant in MUTANTS})
+    report("mutants", {"commit": commit(), "tests": tests, "mutants": results})
     survivors = [r["mistake"] for r in results if not r["caught"]]
     print(f"{len(results)} mutants, {len(survivors)} survive")
     raise SystemExit("\n".join(survivors) or None)

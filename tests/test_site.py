@@ -439,12 +439,15 @@ def test_verdicts_are_those_of_the_page_of_claims(site, documents):
         assert stands.startswith("shown") and stands.endswith(
             words.split("Refuted by")[0].split(": ", 1)[1].strip(". ")[-30:]
         )
-        number = sum(
-            c["paper_claim"] == name
+        kinds = [
+            c["kind"]
             for chapter in chapters()
             for c in recorded(chapter.read()).values()
-        )
-        assert f"{number} checks" in words and "Refuted by:" in words
+            if c["paper_claim"] == name
+        ]
+        # identity, identities
+        assert all(f"{kinds.count(kind)} {kind[:6]}" in words for kind in kinds)
+        assert kinds and "Refuted by:" in words
 
 
 def test_circuit_is_as_its_script_draws_it():
