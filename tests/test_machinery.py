@@ -147,14 +147,14 @@ def test_a_warning_or_an_unchecked_claim_fails_every_build_until_it_is_mended(ac
 def test_a_change_in_the_code_shows_in_the_comparison(accepted):
     accepted.edit("data/gain.txt", "1.0", "1.5")
     report = refresh(accepted)
-    assert "figure tiny-wave: y differs by" in report
+    assert "figure tiny-wave: series 'y' differs by" in report
 
 
 def test_run_with_other_parameters_reports_what_changed(accepted):
     result = accepted.tripartite("run", "1", "-p", "size=3", "-p", "wave=cosine")
     assert result.returncode == 1  # the claim does not hold with them
     assert "claim largest-value fails: Largest value: 5" in result.stdout
-    assert "figure tiny-wave: y differs by" in result.stdout
+    assert "figure tiny-wave: series 'y' differs by" in result.stdout
     (folder,) = (accepted.root / "runs/01-tiny").glob("[!.]*")
     assert folder.name == "size=3.0-wave=cosine"
     report = json.loads((folder / "report.json").read_text())

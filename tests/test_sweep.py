@@ -25,6 +25,7 @@ wave: str = "sine"  # shape; none; sine | cosine
 WORK = """\
 import os, signal, time
 from companion import claim
+from tripartite import attention
 def note(what):
     with open("../log.txt", "a") as file:
         file.write(f"{what} {seed}\\n")
