@@ -255,6 +255,7 @@ def test_sources_that_change_meanwhile_are_never_taken_for_the_old_ones(slow):
     edit = """\
 import pathlib
 from companion import claim
+from tripartite import attention
 path = pathlib.Path("../code/tripartite/attention.py")
 if str(seed) in open("../killed.txt").read():
     path.write_text(path.read_text() + "# edited")"""
