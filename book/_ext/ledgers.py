@@ -447,7 +447,8 @@ def facts() -> dict[str, object]:
         for a in c.get("alternatives", [])
     ]
     executed = [a for a in alternatives if a is not None]
-    nearest = min(bands, key=lambda pair: pair[0]) if bands else (math.nan, {"statement": "?"})
+    held = [pair for pair in bands if pair[0] >= 0]
+    nearest = min(held, key=lambda pair: pair[0], default=(math.nan, {"statement": "?"}))
     return {
         "seeds.date": seeds.get("date", "?"),
         "seeds.seeds": len(seeds.get("drawn", {}).get(seeds.get("date"), [])),
