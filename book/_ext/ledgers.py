@@ -36,6 +36,12 @@ def digests() -> dict[str, str]:
     return {chapter.slug: computed(chapter) for chapter in chapters()}
 
 
+@cache
+def log_of_bounds() -> bounds.Log:
+    """The log, read once for all claims of all pages."""
+    return bounds.read()
+
+
 def freshness(of: str | None, slug: str, commit: str | None) -> str:
     """Whether a result is of the chapter as it is now: "", or words that name the commit it is of."""
     if of == digests().get(slug):
@@ -72,7 +78,7 @@ def seeds_of(tried: dict, slug: str, claim: dict) -> dict | None:
     known = tried.get("chapters", {}).get(slug, {}).get("claims", {}).get(claim["name"])
     if not known or known["bound"] != claim["bound"] or known["statement"] != claim["statement"]:
         return None
-    entry = bounds.in_force(bounds.read(), slug, claim["name"])
+    entry = bounds.in_force(log_of_bounds(), slug, claim["name"])
     return known if entry and str(entry["date"]) <= tried["date"] else None
 
 
@@ -386,7 +392,7 @@ def ledger_environments(srcdir):
 def ledger_bounds(srcdir):
     """Every bound that was changed: what it was, what it became, when and why."""
     rows = []
-    for slug, claims in bounds.read().items():
+    for slug, claims in log_of_bounds().items():
         for name, entries in claims.items():
             if len(entries) < 2:
                 continue
@@ -420,8 +426,9 @@ def ledger_mutants(srcdir):
 LEDGERS = {name[7:]: make for name, make in globals().items() if name.startswith("ledger_")}
 
 
+@cache
 def facts() -> dict[str, object]:
-    """Numbers for the prose, by name."""
+    """Numbers for the prose, by name; gathered once for all roles of all pages."""
     seeds, environments = read("seeds"), read("environments").get("environments", [])
     mutants = read("mutants").get("mutants", [])
     current = {chapter.slug: chapter.claims() for chapter in chapters()}
@@ -435,7 +442,7 @@ def facts() -> dict[str, object]:
         and seeds_of(seeds, slug, current[slug][name])
     ]
     waiting = sum(c["kind"] == "result" for c in every) - len(bands)
-    logged = [entries for claims in bounds.read().values() for entries in claims.values()]
+    logged = [entries for claims in log_of_bounds().values() for entries in claims.values()]
     deviations = {
         e["name"]: [d for c in e["chapters"].values() for d, _ in c["figures"].values()]
         for e in environments
