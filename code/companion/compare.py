@@ -18,8 +18,8 @@ from .prose import fill
 TOLERANCE = 1e-3
 """Relative difference up to which two numbers count as the same.
 
-Processors, BLAS libraries and package versions change plotted numbers by 4e-5 at most (the page of
-environments); a reader cannot see a thousandth in a figure.
+Processors, BLAS libraries and package versions change plotted numbers by far less, as the page of
+environments counts; a reader cannot see a thousandth in a figure.
 """
 
 TEXT = ("text/plain", "text/html", "text/markdown")
