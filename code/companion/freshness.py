@@ -25,9 +25,13 @@ def sha256_of(path: Path) -> str:
 
 def source_digests(chapter: Chapter) -> dict[str, str]:
     """Digests of all that a chapter computes with: its code cells, modules, data read, lock."""
+    return _digests(chapter, modules(chapter.code()))
+
+
+def _digests(chapter: Chapter, code: list[Path]) -> dict[str, str]:
     return {
         "cells": _digest([cell.source for cell in chapter.code_cells()]),
-        "code": _tree(modules(chapter.code())),
+        "code": _tree(code),
         "data": _tree(data_read(chapter)),
         "lock": sha256_of(LOCK),
     }
@@ -39,7 +43,7 @@ def computed(chapter: Chapter) -> str:
     The book's machinery is not in it: it shows numbers, and computes none.
     """
     science = [path for path in modules(chapter.code()) if path.parent.name == "tripartite"]
-    return _digest(source_digests(chapter) | {"code": _tree(science)})
+    return _digest(_digests(chapter, science))
 
 
 def state(chapter: Chapter) -> str:
@@ -54,40 +58,40 @@ def state(chapter: Chapter) -> str:
 def modules(code: str) -> list[Path]:
     """Files of code/ that Python code imports, and those that they import, anywhere in them."""
     found: dict[Path, None] = {}
-    queue = list(_imported(_without_magics(code), None))
+    queue = list(_imports_of(_without_magics(code), None, CODE))
     while queue:
         if (path := queue.pop()) not in found:
             found[path] = None
-            queue += _imports_of(path, path.stat().st_mtime_ns)
+            queue += _imports_of(path.read_text(encoding="utf-8"), path, CODE)
     return sorted(found)
 
 
-@cache
-def _imports_of(path: Path, changed: int) -> list[Path]:
-    """Read once for every version of the file."""
-    return list(_imported(path.read_text(encoding="utf-8"), path))
+@cache  # publishing a figure asks several times
+def _imports_of(code: str, path: Path | None, root: Path) -> list[Path]:
+    """Files under root that this code imports; path: its own, where it is a module."""
+    return list(_imported(code, path, root))
 
 
-def _imported(code: str, path: Path | None) -> Iterable[Path]:
-    package = list(path.relative_to(CODE).with_suffix("").parts[:-1]) if path else []
+def _imported(code: str, path: Path | None, root: Path) -> Iterable[Path]:
+    package = list(path.relative_to(root).with_suffix("").parts[:-1]) if path else []
     for node in _nodes(code):
         if isinstance(node, ast.Import):
             for alias in node.names:
-                yield from _files(alias.name.split("."))
+                yield from _files(alias.name.split("."), root)
         elif isinstance(node, ast.ImportFrom):
             above = package[: len(package) + 1 - node.level] if node.level else []
             parent = [*above, *(node.module.split(".") if node.module else [])]
-            yield from _files(parent)
+            yield from _files(parent, root)
             for alias in node.names:
-                yield from _files([*parent, alias.name])
+                yield from _files([*parent, alias.name], root)
 
 
-def _files(parts: list[str]) -> Iterable[Path]:
+def _files(parts: list[str], root: Path) -> Iterable[Path]:
     """The module of that name and the packages it lies in, as far as they are ours."""
     if not parts or parts[0] not in PACKAGES:
         return
     for k in range(1, len(parts) + 1):
-        for path in (CODE.joinpath(*parts[:k], "__init__.py"), CODE.joinpath(*parts[:k]).with_suffix(".py")):
+        for path in (root.joinpath(*parts[:k], "__init__.py"), root.joinpath(*parts[:k]).with_suffix(".py")):
             if path.exists():
                 yield path
 
@@ -110,6 +114,7 @@ def data_read(chapter: Chapter) -> list[Path]:
     return files
 
 
+@cache
 def _calls_of_data(code: str) -> list[ast.Call]:
     return [
         node
