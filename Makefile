@@ -3,6 +3,9 @@ PYTHON ?= python3
 PY = .venv/bin/python
 TRIPARTITE = $(PY) -m companion.cli
 
+# Where a machine sets it, every process would compile all that it imports, and take twice as long.
+unexport PYTHONDONTWRITEBYTECODE
+
 .DEFAULT_GOAL := help
 .PHONY: help setup book test accept serve pdf lab bench seeds choices environments mutants release lock clean
 

@@ -45,9 +45,8 @@ class Checkout:
 
     def create(self) -> "Checkout":
         root = self.root
-        shutil.copytree(
-            ROOT / "code", root / "code", ignore=shutil.ignore_patterns("__pycache__", "*.egg-info")
-        )
+        # compiled modules too: else every first import compiles them again
+        shutil.copytree(ROOT / "code", root / "code", ignore=shutil.ignore_patterns("*.egg-info"))
         shutil.copy(ROOT / "requirements.lock", root)
         (root / "data").mkdir()
         (root / "data/gain.txt").write_text("1.0")

@@ -387,7 +387,33 @@ def test_interrupted_run_is_no_failed_one_whatever_a_cell_makes_of_it(slow):
     assert not [path.name for path in slow.runs.iterdir() if path.name != ".locks"]
 
 
-def test_ctrl_c_while_a_server_starts_ends_its_next_run_only(slow):
+@pytest.fixture
+def interruptible():
+    """Servers that can be interrupted, also where the tests run in the background."""
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    yield
+    signal.signal(signal.SIGINT, before)
+
+
+DROPPED = """\
+import os, signal, time
+class Dropped:
+    def __del__(self):
+        os.kill(os.getpid(), signal.SIGINT)
+Dropped()
+time.sleep(60)
+open("went-on", "w")"""
+
+
+def test_an_interrupt_that_a_destructor_drops_comes_again(slow, interruptible):
+    slow.write(PARAMETERS, DROPPED.replace("went-on", str(slow.root / "went-on")))
+    server = warm.Server(slow.checkout.notebook)
+    job = {"chapter": str(slow.checkout.notebook), "values": {}, "state": "any"}
+    assert server(job | {"folder": str(slow.runs / "a")}) == "Died: exit code 1"
+    assert not (slow.root / "went-on").exists() and not list(slow.runs.glob("[!.]*"))
+
+
+def test_ctrl_c_while_a_server_starts_ends_its_next_run_only(slow, interruptible):
     server = warm.Server(slow.checkout.notebook)
     os.kill(server.process.pid, signal.SIGINT)
     job = {"chapter": str(slow.checkout.notebook), "values": {}, "state": "any"}

@@ -20,6 +20,7 @@ from .chapters import Chapter
 from .execute import KERNEL
 
 INTERRUPT = {signal.SIGINT}
+AGAIN_S = 1  # until the next KeyboardInterrupt, where a cell goes on after the first
 _interrupted = False  # this process, whatever became of the KeyboardInterrupt
 
 
@@ -95,8 +96,11 @@ def _child(job: dict) -> None:
 
 
 def _interrupt(*_) -> None:
+    """Interrupt, and again until the cell ends: Python drops an error raised in a destructor."""
     global _interrupted
     _interrupted = True
+    signal.signal(signal.SIGALRM, _interrupt)
+    signal.setitimer(signal.ITIMER_REAL, AGAIN_S)
     raise KeyboardInterrupt
 
 
@@ -170,6 +174,7 @@ def _execute(shell, cell) -> bool:
     streams = (_Stream(shell, "stdout"), _Stream(shell, "stderr"))
     with contextlib.redirect_stdout(streams[0]), contextlib.redirect_stderr(streams[1]):
         result = shell.run_cell(cell.source, store_history=True)
+    signal.setitimer(signal.ITIMER_REAL, 0)
     for shown in [cell, *(o for o in cell.outputs if o.output_type == "execute_result")]:
         shown.execution_count = result.execution_count
     if _interrupted:  # else what a cell or a library made of it would be the run's error
