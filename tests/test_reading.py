@@ -539,7 +539,8 @@ def test_a_phone_lays_out_a_chapter_as_it_is_read(browser, origin, page):
 
 def test_a_link_into_a_chapter_leads_there_on_a_phone(browser, origin, pages):
     page = "book/15-memory.html"
-    for anchor in [e["id"] for e in pages[page].select(".bd-article figure[id], .bd-article div.math[id]")]:
+    anchors = [e["id"] for e in pages[page].select(".bd-article figure[id], .bd-article div.math[id]")]
+    for anchor in anchors[::4] + anchors[-1:]:
         tab = browser.new_page(viewport={"width": 390, "height": 844})
         tab.goto(f"{origin}/{page}#{anchor}", wait_until="networkidle")
         top = tab.evaluate("id => document.getElementById(id).getBoundingClientRect().top", anchor)

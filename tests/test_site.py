@@ -273,6 +273,9 @@ def test_keyboard_reaches_every_control(contexts, origin, page):
         tab.set_viewport_size(DESK)
         tab.goto(f"{origin}/{page}.html", wait_until="load")
         tab.evaluate(SETTLE)
+        for explorer in tab.locator(".explorer").all():  # its controls come when it is near
+            explorer.scroll_into_view_if_needed()
+            explorer.locator("input, select").first.wait_for()
         for _ in range(1500):
             tab.keyboard.press("Tab")
             if tab.evaluate(WALK) is None:
