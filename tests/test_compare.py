@@ -5,10 +5,10 @@ import json
 import numpy as np
 import pytest
 from nbformat import NotebookNode
-from nbformat.v4 import new_output
+from nbformat.v4 import new_code_cell, new_notebook, new_output
 
 from companion import compare, prose, table
-from companion.claims import claim
+from companion.claims import claim, recorded
 
 
 def shown(obj) -> list:
@@ -135,3 +135,31 @@ def test_streams_are_one_text_and_standard_error_is_passed_over():
     assert not compare.cell(stream("a\n", "b\n") + stream("warned", name="stderr"), stream("a\nb\n"))
     assert compare.cell(stream("a\n"), stream("a\nb\n"))
     assert compare.cell([], stream("a\n"))
+
+
+def notebook(*cells):
+    """Cells of outputs, as a notebook; cell i has the id ci."""
+    made = [new_code_cell(outputs=outputs, id=f"c{i}") for i, outputs in enumerate(cells)]
+    return new_notebook(cells=made)
+
+
+def test_a_claim_that_is_not_a_number_is_told_as_one_that_fails(monkeypatch):
+    monkeypatch.setenv("TRIPARTITE_CLAIMS", "report")
+    failed = checked(np.nan)
+    note = failed[0].metadata["tripartite"]["claim"]
+    note["observed"] = "nan"  # as a kernel leaves it
+    found = compare.compare(notebook(failed), notebook(checked(1.0)))
+    assert not found.same()
+    assert found.details() == ["claim some-name fails: Statement: nan, must be < 2"]
+    assert np.isnan(recorded(notebook(failed))["some-name"]["observed"])
+
+
+def test_what_a_figure_s_cell_prints_is_compared_too():
+    drawn = {"figure": "wave", "deviation": {"y": 0.0}, "tolerance": 1e-3}
+    figure = new_output("display_data", data={"text/plain": "wave"}, metadata={"tripartite": drawn})
+    texts = [new_output("stream", name="stdout", text=text) for text in ("3 waves", "4 waves")]
+    fresh, committed = (notebook([text, NotebookNode(figure)]) for text in texts)
+    assert compare.compare(committed, committed).same()
+    assert compare.compare(fresh, committed).differences == {
+        "c0": ["now:       3 waves\ncommitted: 4 waves"]
+    }

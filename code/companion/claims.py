@@ -115,13 +115,18 @@ def recorded(notebook) -> dict[str, dict]:
     """The claims that an executed notebook checked, by name, each with the id of its cell."""
     return {
         output["metadata"]["tripartite"]["claim"]["name"]: {
-            **output["metadata"]["tripartite"]["claim"],
+            **plain(output["metadata"]["tripartite"]["claim"]),
             "cell": cell.id,
         }
         for cell in notebook.cells
         for output in cell.get("outputs", [])
         if "claim" in output.get("metadata", {}).get("tripartite", {})
     }
+
+
+def plain(claim: dict) -> dict:
+    """A claim as a notebook holds it, its number as one: NaN comes out of a kernel as text."""
+    return claim | {"observed": float(claim["observed"])}
 
 
 def limits(bound: str) -> tuple[float, float]:

@@ -12,7 +12,7 @@ from dataclasses import dataclass, field
 from nbformat import NotebookNode
 
 from .chapters import named
-from .claims import limits
+from .claims import limits, plain
 from .prose import fill
 
 TOLERANCE = 1e-3
@@ -272,9 +272,13 @@ def compare(fresh: NotebookNode, committed: NotebookNode) -> Comparison:
                 result.figures[note["figure"]] = known and {k: float(d) for k, d in known.items()}
                 result.tolerances[note["figure"]] = note["tolerance"]
             elif "claim" in note:
-                result.claims.append(note["claim"])
-        told = any("figure" in n or not n.get("claim", {"holds": True})["holds"] for n in notes)
-        if run.id in before and not told:
-            if found := cell(outputs, before[run.id].outputs):
+                result.claims.append(plain(note["claim"]))
+        failed = any(not note.get("claim", {"holds": True})["holds"] for note in notes)
+        if run.id in before and not failed:
+            if found := cell(*map(_beside_figures, (outputs, before[run.id].outputs))):
                 result.differences[run.id] = found
     return result
+
+
+def _beside_figures(outputs: list) -> list:
+    return [o for o in outputs if "figure" not in o.get("metadata", {}).get("tripartite", {})]
