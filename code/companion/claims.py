@@ -143,4 +143,5 @@ def limits(bound: str) -> tuple[float, float]:
 def margins(values: np.ndarray, bound: str) -> np.ndarray:
     """Distance of every value to the bound, positive inside; NaN for NaN."""
     low, high = limits(bound)
-    return np.fmin(values - low, high - values)  # of infinite values one side is NaN
+    with np.errstate(invalid="ignore"):  # of infinite values one side is NaN
+        return np.fmin(values - low, high - values)
