@@ -20,8 +20,8 @@ TIMEOUT_S = 600  # for one cell; a chapter takes 15 s at its defaults
 # chapters run side by side: one thread each, or they wait for each other's
 THREADS = os.environ.get("TRIPARTITE_THREADS", "1")
 KERNEL = {"TRIPARTITE_QUIET": "1", "OMP_NUM_THREADS": THREADS, "OPENBLAS_NUM_THREADS": THREADS}
-# else every kernel warns that it talks over a local port
-ARGUMENTS = ["--IPKernelApp.log_level=40"]
+# else every kernel warns that it talks over a local port, and a busy one that its end interrupts it
+ARGUMENTS = ["--IPKernelApp.log_level=50"]
 
 
 def execute(chapter: Chapter, output: Path, environment: dict[str, str]) -> float:
