@@ -1,0 +1,154 @@
+"""The curves of the authors' stored figure, read from its pixels, into results/published-language.csv.
+
+    python data/make_published.py ALBERT_Neuron_Astrocyte.ipynb
+
+The notebook is in https://github.com/kozleo/Building_Transformers_from_Neurons_and_Astrocytes, which
+has no licence: its picture is not kept here, only the numbers. The picture has no ticks on its
+ordinate. But the notebook sets the limits 120 below and 120 above the curve of 1,000 neurons, so the
+height of that curve in the frame gives the unit; where zero lies remains unknown.
+"""
+
+from __future__ import annotations
+
+import base64
+import csv
+import hashlib
+import io
+import sys
+from pathlib import Path
+
+import matplotlib
+import nbformat
+import numpy as np
+from matplotlib.figure import Figure
+from PIL import Image
+
+PICTURE = "f659ab1d2122c920fb5ba58f2c1bd1426c4af0f0d35b132bf82763c030ce7833"
+FRAME = slice(227, 663), slice(54, 1329)  # rows and columns of the picture inside its frame
+SLACK = 120  # of the limits of the ordinate, beyond the curve of 1,000 neurons
+TOKENS = 196  # that are plotted
+A_TOKEN = 1275 / 200  # pixels from one token to the next: the abscissa ends at 200
+# in the order in which the notebook draws them: colour, width in points (a pixel each), opacity
+CURVES = {
+    "p_1000": ("#9be5aa", 10, 0.8),
+    "p_100000": ("#b27a01", 10, 0.8),
+    "Z": ("#056eee", 5, 1.0),
+}
+PROBE, APART = 2.0, 4  # pixels by which a height is moved, tokens between those moved at once
+STIFFNESS, LEGIBLE = 1e4, 5e4  # squared differences of colour that count as little, and as enough
+NEAR = 30  # pixels between an edge and a later curve up to which the curves may be one
+ALIKE = 40  # root mean square difference of colour up to which a place is drawn as in the picture
+INKS = {"p_1000": [(175, 234, 187)], "p_100000": [(193, 148, 52), (177, 144, 38)], "Z": [(5, 110, 238)]}
+
+
+def draw(heights: np.ndarray, shape: tuple[int, int]) -> np.ndarray:
+    """What the notebook's settings make of curves.
+
+    heights: pixels above the lower limit, (curves, tokens); shape: rows and columns of the frame.
+    Returns colours, (rows, columns, 3).
+    """
+    with matplotlib.rc_context(matplotlib.rcParamsDefault):
+        figure = Figure(figsize=(shape[1] / 72, shape[0] / 72), dpi=72)
+        ax = figure.add_axes((0, 0, 1, 1))
+        for (colour, width, alpha), line in zip(CURVES.values(), heights, strict=True):
+            ax.plot(line, color=colour, linewidth=width, alpha=alpha)
+        ax.set(xlim=(0, shape[1] / A_TOKEN), ylim=(0, shape[0]))
+        ax.axis("off")
+        buffer = io.BytesIO()
+        figure.savefig(buffer, dpi=72, format="rgba", facecolor="white")
+    return np.frombuffer(buffer.getvalue(), np.uint8).reshape(*shape, 4)[..., :3]
+
+
+def edges(picture: np.ndarray, n_tokens: int) -> np.ndarray:
+    """Upper and lower edge of every curve's ink at every token, in pixels from below.
+
+    Returns (2, curves, tokens); NaN where a later curve lies on the edge or hides the ink.
+    """
+    rows, columns = picture.shape[:2]
+    tokens = np.arange(n_tokens)
+    at = np.minimum(np.round(tokens * A_TOKEN).astype(int), columns - 1)
+    inked = picture[::-1, at].astype(int)
+    # a pixel that two colours share is nobody's
+    seen = np.array(
+        [np.any([np.abs(inked - ink).sum(-1) < 12 for ink in INKS[name]], 0) for name in CURVES]
+    )  # curves, rows from below, tokens
+    found = np.full((2, *seen.shape[::2]), np.nan)
+    for i, ink in enumerate(seen):
+        upper, lower = rows - 1 - np.argmax(ink[::-1], 0), np.argmax(ink, 0)
+        later = seen[i + 1 :].any(0)
+        for side, edge, out in ((0, upper, 1), (1, lower, -1)):
+            beyond = np.clip(edge + out * np.arange(1, 4)[:, None], 0, rows - 1)
+            free = ink.any(0) & ~later[beyond, tokens].any(0)
+            found[side, i, free] = edge[free]
+    return found
+
+
+def heights_of(picture: np.ndarray, n_tokens: int = TOKENS, *, rounds: int = 120) -> np.ndarray:
+    """Curves whose drawing is the picture, by coordinate descent on the squared difference of pixels.
+
+    Every round moves each height by its own Gauss-Newton step, from drawings in which it alone (and
+    others too far away to matter) is moved. Returns pixels above the lower limit, (curves, tokens);
+    NaN where a move changes too little to be seen (a later curve hides this one), or where the
+    drawing stays unlike the picture.
+    """
+    seen, shape = edges(picture, n_tokens), picture.shape[:2]
+    half = np.array([width for _, width, _ in CURVES.values()])[:, None] / 2
+    heights = np.where(np.isnan(seen[0]), seen[1] + half, seen[0] - half)
+    tokens = np.arange(n_tokens)
+    last = heights[-1]
+    known = ~np.isnan(last)
+    last[~known] = np.interp(tokens[~known], tokens[known], last[known])
+    for line, later in zip(heights[-2::-1], heights[:0:-1], strict=True):
+        near = np.isnan(line) | (np.abs(line - later) < NEAR)  # they begin on each other
+        line[near] = later[near]
+    window = np.abs(np.arange(shape[1]) / A_TOKEN - tokens[:, None]) < APART / 2  # tokens, columns
+    ends = np.nanmin(seen), np.nanmax(seen)
+    visible, unlike, moves = np.empty((3, *heights.shape))
+    for step in range(rounds):
+        drawn = draw(heights, shape).astype(float)
+        missing = picture - drawn
+        for curve, first in np.ndindex(len(CURVES), APART):
+            some = slice(first, None, APART)
+            moved = heights.copy()
+            moved[curve, some] += PROBE
+            change = draw(moved, shape) - drawn
+            power = window[some] @ (change**2).sum((0, 2))
+            gain = window[some] @ (change * missing).sum((0, 2))
+            moves[curve, some] = PROBE * gain / (power + STIFFNESS)
+            visible[curve, some] = power
+            unlike[curve, some] = window[some] @ (change**2 * missing**2).sum((0, 2)) / (power + 1)
+        moves = np.clip(moves, -6, 6) * (0.8 if step < rounds // 2 else 0.4)
+        heights = np.clip(heights + moves, *ends)
+    return np.where((visible > LEGIBLE) & (unlike < ALIKE**2), heights, np.nan)
+
+
+def calibrated(heights: np.ndarray, rows: int) -> tuple[np.ndarray, float]:
+    """Heights in the notebook's units above the lowest response of 1,000 neurons; units a pixel."""
+    small = heights[0]
+    unit = 2 * SLACK / (rows - (np.nanmax(small) - np.nanmin(small)))
+    return unit * (heights - np.nanmin(small)), unit
+
+
+def stored_picture(notebook: Path) -> np.ndarray:
+    """The frame of the only picture that the notebook holds. Raises ValueError on another one."""
+    outputs = [o for c in nbformat.read(notebook, 4).cells for o in c.get("outputs", [])]
+    (png,) = (base64.b64decode(o.data["image/png"]) for o in outputs if "image/png" in o.get("data", {}))
+    if hashlib.sha256(png).hexdigest() != PICTURE:
+        raise ValueError(f"{notebook}: its picture is not the one whose frame is known here")
+    return np.asarray(Image.open(io.BytesIO(png)).convert("RGB"))[FRAME]
+
+
+def main() -> None:
+    picture = stored_picture(Path(sys.argv[1]))
+    values, unit = calibrated(heights_of(picture), picture.shape[0])
+    path = Path(__file__).parent / "results" / "published-language.csv"
+    with path.open("w", newline="") as file:
+        rows = csv.writer(file, lineterminator="\n")
+        rows.writerow(["token", *CURVES])
+        shown = [["" if np.isnan(v) else f"{v:.0f}" for v in line] for line in values]
+        rows.writerows(zip(range(TOKENS), *shown))
+    print(f"{unit:.3f} units a pixel; tokens that cannot be read: {np.isnan(values).sum(1)}")
+
+
+if __name__ == "__main__":
+    main()
