@@ -36,7 +36,7 @@ CURVES = {
 }
 PROBE, APART = 2.0, 4  # pixels by which a height is moved, tokens between those moved at once
 STIFFNESS, LEGIBLE = 1e4, 5e4  # squared differences of colour that count as little, and as enough
-NEAR = 30  # pixels between an edge and a later curve up to which the curves may be one
+NEAR = 30, 0  # pixels up to which an edge of p_100000, of p_1000, may be that of the later curve
 ALIKE = 40  # root mean square difference of colour up to which a place is drawn as in the picture
 INKS = {"p_1000": [(175, 234, 187)], "p_100000": [(193, 148, 52), (177, 144, 38)], "Z": [(5, 110, 238)]}
 
@@ -98,9 +98,9 @@ def heights_of(picture: np.ndarray, n_tokens: int = TOKENS, *, rounds: int = 120
     last = heights[-1]
     known = ~np.isnan(last)
     last[~known] = np.interp(tokens[~known], tokens[known], last[known])
-    for line, later in zip(heights[-2::-1], heights[:0:-1], strict=True):
-        near = np.isnan(line) | (np.abs(line - later) < NEAR)  # they begin on each other
-        line[near] = later[near]
+    for line, later, near in zip(heights[-2::-1], heights[:0:-1], NEAR, strict=True):
+        covered = np.isnan(line) | (np.abs(line - later) < near)  # the search begins on the later one
+        line[covered] = later[covered]
     window = np.abs(np.arange(shape[1]) / A_TOKEN - tokens[:, None]) < APART / 2  # tokens, columns
     ends = np.nanmin(seen), np.nanmax(seen)
     visible, unlike, moves = np.empty((3, *heights.shape))
