@@ -123,10 +123,16 @@ def heights_of(picture: np.ndarray, n_tokens: int = TOKENS, *, rounds: int = 120
 
 
 def calibrated(heights: np.ndarray, rows: int) -> tuple[np.ndarray, float]:
-    """Heights in the notebook's units above the lowest response of 1,000 neurons; units a pixel."""
-    small = heights[0]
-    unit = 2 * SLACK / (rows - (np.nanmax(small) - np.nanmin(small)))
-    return unit * (heights - np.nanmin(small)), unit
+    """Heights in the notebook's units above the lowest response of 1,000 neurons; units a pixel.
+
+    Raises ValueError where the margins below and above that curve differ: then one of its ends is hidden.
+    """
+    lowest, highest = np.nanmin(heights[0]), np.nanmax(heights[0])
+    unit = 2 * SLACK / (rows - (highest - lowest))
+    if abs(unit * lowest - SLACK) > 3:
+        above = unit * (rows - highest)
+        raise ValueError(f"margins of {unit * lowest:.0f} and {above:.0f} units, not {SLACK} each")
+    return unit * (heights - lowest), unit
 
 
 def stored_picture(notebook: Path) -> np.ndarray:

@@ -42,6 +42,9 @@ def test_the_unit_follows_from_the_limits_of_the_notebook(reader):
     few = np.array([0.0, 300.0, 100.0]) + 120
     values, unit = reader.calibrated(np.array([few, few + 50, few - 20]), 540)
     assert unit == 1 and values.tolist() == [[0, 300, 100], [50, 350, 150], [-20, 280, 80]]
+    few[1] = np.nan  # the highest value is hidden: the margins cannot be equal
+    with pytest.raises(ValueError, match="not 120 each"):
+        reader.calibrated(np.array([few, few, few]), 540)
 
 
 def test_another_picture_is_refused(reader, tmp_path):

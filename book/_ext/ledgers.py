@@ -345,22 +345,23 @@ def ledger_environments(srcdir):
     found = read("environments").get("environments", [])
     rows = []
     for environment in found:
-        chapters = environment["chapters"]
-        compared = [pair for c in chapters.values() for pair in c["figures"].values()]
+        tried = environment["chapters"]
+        compared = [pair for c in tried.values() for pair in c["figures"].values()]
         beyond = [
             name
-            for c in chapters.values()
+            for c in tried.values()
             for name, (deviation, tolerance) in c["figures"].items()
             if not deviation <= tolerance
         ]
-        errors = [f"{slug}: {c['error']}" for slug, c in chapters.items() if "error" in c]
-        fails = [words for c in chapters.values() for words in c["fails"]]
+        errors = [f"{slug}: {c['error']}" for slug, c in tried.items() if "error" in c]
+        fails = [words for c in tried.values() for words in c["fails"]]
         largest = max((deviation for deviation, _ in compared), default=math.nan)
-        numbers = ", ".join(str(int(slug[:2])) for slug in chapters)
-        texts = [f"{slug}: text of {', '.join(c['texts'])}" for slug, c in chapters.items() if c.get("texts")]
+        numbers = ", ".join(str(int(slug[:2])) for slug in tried)
+        numbers = f"all {len(tried)}" if tried.keys() == digests().keys() else numbers
+        texts = [f"{slug}: text of {', '.join(c['texts'])}" for slug, c in tried.items() if c.get("texts")]
         problems = "; ".join(map(esc, beyond + texts + errors + fails))
         old = [
-            slug for slug, c in chapters.items() if freshness(c.get("of"), slug, environment.get("commit"))
+            slug for slug, c in tried.items() if freshness(c.get("of"), slug, environment.get("commit"))
         ]
         if old:
             names = ", ".join(str(int(slug[:2])) for slug in old)
