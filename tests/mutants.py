@@ -158,6 +158,12 @@ MUTANTS = [
     Mutant("encoder", "constant", 1, "GELU of x, not of x/sqrt(2)", "erf(x / math.sqrt(2))", "erf(x)", "encoder::gelu_at_known_points"),
     Mutant("encoder", "time", 1, "heads are read from the outputs of the layers", "zip(blocks, states[:-1], strict=True)",
            "zip(blocks, states[1:], strict=True)", "encoder::heads_are_what_attention_receives"),
+    Mutant("encoder", "constant", 10, "untrained weights have the variance of a normal of that width",
+           "return math.sqrt(d_key) / 3.0 * (1.0 + 1.0 / d_model)", "return math.sqrt(d_key) * (1.0 + 1.0 / d_model)",
+           "encoder::untrained_norms_follow_from_the_initialisation"),
+    Mutant("encoder", "dropped term", 10, "the norm before an untrained head keeps its gain",
+           "fresh = Norm(np.ones_like(block.norm_attention.gain), np.zeros_like(block.norm_attention.bias))", "fresh = block.norm_attention",
+           "encoder::untrained_norms_follow_from_the_initialisation"),
     Mutant("language", "time", 1, "positions are counted from one", "table.positions[:n_tokens]", "table.positions[1 : n_tokens + 1]",
            "pretrained::position_and_segment_enter_the_embedding"),
     # synapse

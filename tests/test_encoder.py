@@ -248,3 +248,49 @@ def test_model_names_its_sizes_and_passes_attention_on(blocks, x):
         np.testing.assert_array_equal(found, array)
     swapped = model.hidden_states(x, lambda q, k, v: 0 * v)[1]
     assert np.abs(swapped - expected[1]).max() > 0.01
+
+
+def untrained_queries(n: int, d_model: int, n_heads: int, x: np.ndarray, seed: int):
+    """Queries and keys of n untrained blocks, (2, n, heads, tokens, d)."""
+    rng, wiring = np.random.default_rng(seed), Wiring(n_heads, eps=1e-12, pre_norm=True)
+    maps = [Linear(np.full((d_model, d_model), 7.0), np.full(d_model, 7.0))] * 6
+    block = Block(*maps, *[Norm(np.full(d_model, 3.0), np.full(d_model, 2.0))] * 2)
+    drawn = [encoder.untrained(block, rng) for _ in range(n)]
+    found = [
+        encoder.project(b, encoder.attention_input(b, x, wiring), n_heads)[:2] for b in drawn
+    ]
+    return np.moveaxis(np.array(found), 1, 0)
+
+
+# a token like any other, one far larger and off centre, one with a single large feature
+@pytest.mark.parametrize("kind", ["normal", "large", "outlier"])
+@pytest.mark.parametrize(("d_model", "n_heads"), [(8, 1), (48, 3)])
+def test_untrained_norms_follow_from_the_initialisation(d_model, n_heads, kind):
+    rng = np.random.default_rng(3)
+    x = rng.normal(size=(1, d_model))
+    x = {"normal": x, "large": 1e3 * x + 50, "outlier": x + 100 * np.eye(d_model)[:1]}[kind]
+    squares = np.sum(untrained_queries(3_000, d_model, n_heads, x, 5) ** 2, axis=-1)
+    expected = encoder.untrained_square(d_model, d_model // n_heads)
+    # heads of one block have rows of their own, so all are independent
+    error = squares.std(axis=(1, 2, 3)) / math.sqrt(squares[0].size)
+    assert np.all(np.abs(squares.mean(axis=(1, 2, 3)) - expected) < 4.5 * error)
+    assert np.all(error < 0.02 * expected)
+
+
+def test_untrained_square_of_the_sizes_of_a_vit():
+    # 64 components of variance (768 + 1) / (3 * 768), over the square of 64^(1/4)
+    assert encoder.untrained_square(768, 64) == pytest.approx(64 * 769 / 2304 / 8, rel=1e-14)
+
+
+def test_untrained_leaves_the_rest_of_the_block_and_its_types():
+    block = random_block(np.random.default_rng(0), np.float32)
+    found = encoder.untrained(block, np.random.default_rng(1))
+    same = {name for name in Block._fields if getattr(found, name) is getattr(block, name)}
+    assert same == {"value", "out", "up", "down", "norm_mlp"}
+    parts = (*found.query, *found.key, *found.norm_attention)
+    assert {part.dtype for part in parts} == {np.dtype(np.float32)}
+    for linear in (found.query, found.key):
+        for part in linear:
+            assert np.abs(part).max() <= D**-0.5
+        assert np.abs(linear.weight).max() > 0.95 * D**-0.5
+    assert not np.array_equal(found.query.weight, found.key.weight)
