@@ -1,6 +1,6 @@
 """Heads of the vision model with trained and with untrained queries and keys: results/vision-untrained.csv.
 
-Both read the same hidden states, those of the trained model. Untrained: `encoder.untrained`, two
+Both read the same hidden states, those of the trained model. Untrained: `published.untrained`, two
 initialisations. Three pictures, and the pagoda with its patches of 14 x 14 pixels shuffled; one
 population of 1,000 and one of 100,000 neurons a picture, positive tuning. Run as `python
 data/make_untrained.py`; takes about two minutes on one core. Downloads the model if it is not in
@@ -17,7 +17,7 @@ from pathlib import Path
 
 import numpy as np
 from companion.fetch import model_directory
-from tripartite import attention, encoder, features, network, pretrained
+from tripartite import attention, encoder, features, network, pretrained, published
 
 HERE = Path(__file__).parent
 SIZES = (1_000, 100_000)
@@ -76,7 +76,7 @@ def main() -> None:
             for start in INITIALISATIONS:
                 blocks, rng = model.blocks, np.random.default_rng(start)
                 if start is not None:
-                    blocks = [encoder.untrained(block, rng) for block in blocks]
+                    blocks = [published.untrained(block, rng) for block in blocks]
                 queries, keys, _ = encoder.heads(blocks, states, model.wiring)
                 for place in np.ndindex(queries.shape[:2]):
                     numbers = of_head(queries[place], keys[place], phis)

@@ -123,33 +123,6 @@ def attention_input(block: Block, x: Array, wiring: Wiring) -> Array:
     return layer_norm(x, block.norm_attention, wiring.eps) if wiring.pre_norm else x
 
 
-def untrained(block: Block, rng: np.random.Generator) -> Block:
-    """The block with query, key and the norm before them as PyTorch makes them, untrained.
-
-    Weights and biases are uniform in +-1/sqrt(features), `torch.nn.Linear`'s default; the norm has
-    gain 1 and bias 0. The rest of the block stays. rng: where query and then key are drawn from.
-    """
-
-    def drawn(like: Linear) -> Linear:
-        bound = like.weight.shape[1] ** -0.5
-        return Linear(
-            *(rng.uniform(-bound, bound, part.shape).astype(part.dtype) for part in like)
-        )
-
-    fresh = Norm(np.ones_like(block.norm_attention.gain), np.zeros_like(block.norm_attention.bias))
-    return block._replace(query=drawn(block.query), key=drawn(block.key), norm_attention=fresh)
-
-
-def untrained_square(d_model: int, d_key: int) -> float:
-    """Expected |q|^2 (and |k|^2) of an untrained head that reads a layer norm: sqrt(d)/3 (1 + 1/D).
-
-    The norm fixes |x|^2 = D = d_model, a weight or bias uniform in +-1/sqrt(D) has variance
-    1/(3 D), so each of the d = d_key components of W x + b has variance (D + 1)/(3 D), and q is
-    divided by d^(1/4). Over initialisations; whatever the picture and the layer.
-    """
-    return math.sqrt(d_key) / 3.0 * (1.0 + 1.0 / d_model)
-
-
 def block_forward(
     block: Block, x: Array, wiring: Wiring, attention: Attention = softmax_attention
 ) -> Array:

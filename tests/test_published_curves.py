@@ -1,0 +1,60 @@
+"""The curves read from the authors' picture: the reader on curves that are known, and what it found."""
+
+import importlib.util
+
+import numpy as np
+import pytest
+
+from companion.paths import DATA
+
+
+@pytest.fixture(scope="module")
+def reader():
+    spec = importlib.util.spec_from_file_location("make_published", DATA / "make_published.py")
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
+
+
+def known_curves(n_tokens=40):
+    """A noisy floor with peaks, a curve that follows it, and one that has other peaks; pixels."""
+    rng = np.random.default_rng(0)
+    exact = 60 + 12 * rng.normal(size=n_tokens)
+    exact[[6, 15, 27]] += 120, 180, 90
+    many = exact * rng.normal(1, 0.15, n_tokens)
+    few = 45 + 10 * rng.normal(size=n_tokens)
+    few[[10, 33]] += 150, 100
+    return np.array([few, many, exact])
+
+
+def test_curves_that_are_known_are_read_to_a_pixel(reader):
+    true = known_curves()
+    picture = reader.draw(true, (330, 255))
+    found = reader.heights_of(picture, n_tokens=40, rounds=80)
+    legible = np.isfinite(found)
+    assert (legible.mean(1) > [0.4, 0.85, 0.95]).all()
+    error = np.abs(found - true)
+    assert (np.nanquantile(error, 0.9, axis=1) < 1).all(), np.nanquantile(error, 0.9, axis=1)
+
+
+def test_the_unit_follows_from_the_limits_of_the_notebook(reader):
+    """Limits 120 beyond a curve of 0 to 300 units, drawn in 540 pixels: one unit a pixel."""
+    few = np.array([0.0, 300.0, 100.0]) + 120
+    values, unit = reader.calibrated(np.array([few, few + 50, few - 20]), 540)
+    assert unit == 1 and values.tolist() == [[0, 300, 100], [50, 350, 150], [-20, 280, 80]]
+    few[1] = np.nan  # the highest value is hidden: the margins cannot be equal
+    with pytest.raises(ValueError, match="not 120 each"):
+        reader.calibrated(np.array([few, few, few]), 540)
+
+
+def test_another_picture_is_refused(reader, tmp_path):
+    import base64
+
+    import nbformat
+
+    png = base64.b64encode((DATA / "images/cat.jpg").read_bytes()).decode()
+    output = nbformat.v4.new_output("display_data", data={"image/png": png})
+    path = tmp_path / "a.ipynb"
+    nbformat.write(nbformat.v4.new_notebook(cells=[nbformat.v4.new_code_cell(outputs=[output])]), path)
+    with pytest.raises(ValueError, match="its picture is not the one"):
+        reader.stored_picture(path)
