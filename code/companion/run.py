@@ -17,10 +17,10 @@ from pathlib import Path
 import nbformat
 
 from . import plotted
-from .chapters import Chapter, ChapterError, Parameter, ParameterError, Value
+from .chapters import PATHS, Chapter, ChapterError, Parameter, ParameterError, Value
 from .compare import Comparison, compare, deviates
 from .execute import ARGUMENTS, KERNEL, no_kernel
-from .freshness import state
+from .freshness import sha256_of, state
 from .paths import BOOK, ROOT, reference
 
 
@@ -68,15 +68,30 @@ def default_folder(chapter: Chapter, values: dict[str, Value]) -> Path:
 
 
 def name_of(chapter: Chapter, values: dict[str, Value]) -> str:
-    """The folder's name of a run: what differs from the defaults, or a hash where that is long."""
+    """The folder's name of a run: what differs from the defaults, or a hash where that is long.
+
+    Files and folders of the reader's own are in it by name and content.
+    """
     known = chapter.parameters()
-    changed = {k: v for k, v in sorted(values.items()) if v != known[k].default}
+    changed = {
+        k: _own(v) if PATHS.intersection(known[k].choices) and Path(v).is_absolute() else v
+        for k, v in sorted(values.items())
+        if v != known[k].default
+    }
     if not changed:
         return "defaults"
     readable = "-".join(f"{k}={v}" for k, v in changed.items())
     if len(readable) <= 60 and all(c.isalnum() or c in "=-_." for c in readable):
         return readable
     return hashlib.sha256(json.dumps(changed).encode()).hexdigest()[:16]
+
+
+def _own(path: str) -> str:
+    """Name of a file or folder, and a digest of its content."""
+    folder = Path(path)
+    files = sorted(p for p in folder.rglob("*") if p.is_file()) if folder.is_dir() else [folder]
+    content = [[p.relative_to(folder.parent).as_posix(), sha256_of(p)] for p in files]
+    return f"{folder.name}-{hashlib.sha256(json.dumps(content).encode()).hexdigest()[:12]}"
 
 
 def run(
