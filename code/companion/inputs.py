@@ -46,8 +46,11 @@ def passage(text: str, texts: Mapping[str, Path]) -> str:
 def tokens(model: TextModel, passage: str, limit: int | None = None) -> Tokens:
     """The passage as tokens, cut to what the model can take, or to limit; says so where it cuts.
 
-    limit: most tokens that are kept, the marks at both ends included.
+    limit: most tokens that are kept, the marks at both ends included. Raises ValueError for a model
+    that does not read text.
     """
+    if not isinstance(model, TextModel):
+        raise ValueError(f"model is a {type(model).__name__}: must be a BERT or ALBERT, which read text")
     most = min(limit or model.n_positions, model.n_positions)
     # a tokenizer needs seconds for megabytes: the beginning is enough where it fills the model,
     # and where the word that it ends in, cut anywhere, lies beyond
