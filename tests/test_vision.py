@@ -10,7 +10,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from PIL import Image
+from PIL import Image, ImageCms
 from safetensors import safe_open
 from safetensors.numpy import load_file
 
@@ -171,6 +171,57 @@ def test_crop_reads_paths_pictures_and_arrays_alike(tmp_path):
     np.testing.assert_array_equal(vision.crop(tmp_path / "a.png", 16), from_array)
     np.testing.assert_array_equal(vision.crop(str(tmp_path / "a.png"), 16), from_array)
     np.testing.assert_array_equal(vision.crop(Image.fromarray(array), 16), from_array)
+
+
+def swapped_profile() -> bytes:
+    """An ICC profile by which a file's first channel is green and its second red."""
+    made = ImageCms.ImageCmsProfile(ImageCms.createProfile("sRGB")).tobytes()
+    end = 132 + 12 * int.from_bytes(made[128:132], "big")  # of the table of tags
+    tags = made[132:end].replace(b"rXYZ", b"----").replace(b"gXYZ", b"rXYZ").replace(b"----", b"gXYZ")
+    return made[:132] + tags + made[end:]
+
+
+@pytest.mark.parametrize("kind", ["png", "jpeg", "webp", "tiff"])
+def test_colours_are_those_that_the_profile_means(tmp_path, kind):
+    file = tmp_path / f"own.{kind}"
+    stored = np.array(Image.open(PICTURES[0]))
+    quality = {"quality": 100} if kind in ("jpeg", "webp") else {}
+    if kind == "webp":
+        quality["lossless"] = True
+    Image.fromarray(stored).save(file, icc_profile=swapped_profile(), **quality)
+    with Image.open(file) as opened:
+        stored = np.array(opened.convert("RGB"))
+    expected = stored[..., [1, 0, 2]]
+    assert np.abs(np.array(vision.upright(file)).astype(int) - expected).max() <= 2
+
+
+def test_a_profile_serves_palettes_and_transparency_too(tmp_path):
+    colours = np.array([[[200, 40, 90], [10, 250, 30]]], np.uint8)
+    opaque = Image.fromarray(colours)
+    for name, picture in (("P", opaque.convert("P", palette=Image.Palette.ADAPTIVE)), ("RGBA", opaque.convert("RGBA"))):
+        if name == "RGBA":
+            picture.putpixel((1, 0), (10, 250, 30, 0))
+        picture.save(tmp_path / f"{name}.png", icc_profile=swapped_profile())
+        found = np.array(vision.upright(tmp_path / f"{name}.png")).astype(int)
+        assert np.abs(found[0, 0] - [40, 200, 90]).max() <= 2
+        second = [255, 255, 255] if name == "RGBA" else [250, 10, 30]
+        assert np.abs(found[0, 1] - second).max() <= 2
+
+
+@pytest.mark.parametrize("bad", [b"no profile", swapped_profile()[:200]])
+def test_a_profile_that_cannot_be_used_is_refused_in_words(tmp_path, bad):
+    file = tmp_path / "own.png"
+    Image.new("RGB", (8, 8), "red").save(file, icc_profile=bad)
+    with pytest.raises(ValueError, match=r"own.png: its colour profile cannot be used .*: save the picture as sRGB"):
+        vision.upright(file)
+
+
+def test_grey_with_transparency_and_a_grey_profile(tmp_path):
+    """The profile of colours does not fit a grey picture, which has one channel."""
+    file = tmp_path / "own.png"
+    Image.new("LA", (8, 8), (100, 255)).save(file, icc_profile=swapped_profile())
+    with pytest.raises(ValueError, match="colour profile cannot be used"):
+        vision.upright(file)
 
 
 # what each orientation of EXIF means: how the stored picture is turned to be seen upright

@@ -6,6 +6,7 @@ A picture is cut into square patches, each a token; a class token comes first. P
 
 from __future__ import annotations
 
+import io
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -129,7 +130,7 @@ def crop(image: Any, size: int, resample: int = 3) -> Array:
 
 
 def upright(image: Any) -> Any:
-    """A picture as PIL's RGB image, turned as its camera was held, transparency on white.
+    """A picture as PIL's image in sRGB, turned as its camera was held, transparency on white.
 
     image: path, PIL image, or uint8 array (height, width, 3). Raises FileNotFoundError where
     there is no such file, ValueError for what is no picture or has colours that RGB cannot hold.
@@ -167,7 +168,7 @@ def upright(image: Any) -> Any:
 
 
 def _rgb(image: Any, name: str) -> Any:
-    """RGB of 8 bits a channel: 16-bit grey by its upper 8 bits, transparency over white."""
+    """sRGB of 8 bits a channel: 16-bit grey by its upper 8 bits, transparency over white."""
     from PIL import Image
 
     if image.mode.startswith("I;16"):
@@ -178,11 +179,31 @@ def _rgb(image: Any, name: str) -> Any:
             f"{name}: has mode {image.mode}, whose white is not defined here: "
             "must be made RGB of 8 bits a channel first"
         )
-    if image.has_transparency_data:
+    profile = image.info.get("icc_profile")
+    if image.mode in ("P", "PA"):
         image = image.convert("RGBA")
-        white = Image.new("RGBA", image.size, "white")
-        image = Image.alpha_composite(white, image)
-    return image.convert("RGB")
+    alpha = image.convert("RGBA").getchannel("A") if image.has_transparency_data else None
+    opaque = image.convert("L" if image.mode == "LA" else "RGB") if alpha else image
+    colours = _in_srgb(opaque, profile, name).convert("RGB")
+    if alpha is None:
+        return colours
+    return Image.composite(colours, Image.new("RGB", colours.size, "white"), alpha)
+
+
+def _in_srgb(image: Any, profile: bytes | None, name: str) -> Any:
+    """The picture with colours of sRGB, where its file says that its own are others."""
+    from PIL import ImageCms
+
+    if not profile:
+        return image
+    try:
+        own = ImageCms.ImageCmsProfile(io.BytesIO(profile))
+        srgb = ImageCms.createProfile("sRGB")
+        return ImageCms.profileToProfile(image, own, srgb, outputMode="RGB")
+    except (OSError, ValueError, ImageCms.PyCMSError) as error:
+        raise ValueError(
+            f"{name}: its colour profile cannot be used ({error}): save the picture as sRGB"
+        ) from error
 
 
 def resize_positions(positions: Array, rows: int, columns: int) -> Array:
