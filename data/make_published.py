@@ -37,6 +37,7 @@ CURVES = {
 PROBE, APART = 2.0, 4  # pixels by which a height is moved, tokens between those moved at once
 STIFFNESS, LEGIBLE = 1e4, 5e4  # squared differences of colour that count as little, and as enough
 NEAR = 30, 0  # pixels up to which an edge of p_100000, of p_1000, may be that of the later curve
+LEAST = 0.3, 0.6, 0.8  # shares of tokens at which each curve must be found
 ALIKE = 40  # root mean square difference of colour up to which a place is drawn as in the picture
 INKS = {"p_1000": [(175, 234, 187)], "p_100000": [(193, 148, 52), (177, 144, 38)], "Z": [(5, 110, 238)]}
 
@@ -89,9 +90,11 @@ def heights_of(picture: np.ndarray, n_tokens: int = TOKENS, *, rounds: int = 120
     Every round moves each height by its own Gauss-Newton step, from drawings in which it alone (and
     others too far away to matter) is moved. Returns pixels above the lower limit, (curves, tokens);
     NaN where a move changes too little to be seen (a later curve hides this one), or where the
-    drawing stays unlike the picture.
+    drawing stays unlike the picture. Raises ValueError for a picture that these settings did not draw:
+    where a curve's ink, or in the end the curve itself, is found at too few tokens.
     """
     seen, shape = edges(picture, n_tokens), picture.shape[:2]
+    refuse("ink", np.isfinite(seen).any(0))
     half = np.array([width for _, width, _ in CURVES.values()])[:, None] / 2
     heights = np.where(np.isnan(seen[0]), seen[1] + half, seen[0] - half)
     tokens = np.arange(n_tokens)
@@ -119,7 +122,19 @@ def heights_of(picture: np.ndarray, n_tokens: int = TOKENS, *, rounds: int = 120
             unlike[curve, some] = window[some] @ (change**2 * missing**2).sum((0, 2)) / (power + 1)
         moves = np.clip(moves, -6, 6) * (0.8 if step < rounds // 2 else 0.4)
         heights = np.clip(heights + moves, *ends)
-    return np.where((visible > LEGIBLE) & (unlike < ALIKE**2), heights, np.nan)
+    legible = (visible > LEGIBLE) & (unlike < ALIKE**2)
+    refuse("curve", legible)
+    return np.where(legible, heights, np.nan)
+
+
+def refuse(what: str, there: np.ndarray) -> None:
+    """Raise ValueError where too few tokens have it; there: (curves, tokens)."""
+    for name, found, least in zip(CURVES, there, LEAST, strict=True):
+        if found.mean() < least:
+            raise ValueError(
+                f"{name}: its {what} is found at {found.sum()} of {found.size} tokens, must be at least "
+                f"{least:.0%}: the picture is not drawn with the notebook's colours and widths"
+            )
 
 
 def calibrated(heights: np.ndarray, rows: int) -> tuple[np.ndarray, float]:

@@ -4,6 +4,7 @@ import importlib.util
 
 import numpy as np
 import pytest
+from PIL import Image
 
 from companion.paths import DATA
 
@@ -35,6 +36,33 @@ def test_curves_that_are_known_are_read_to_a_pixel(reader):
     assert (legible.mean(1) > [0.4, 0.85, 0.95]).all()
     error = np.abs(found - true)
     assert (np.nanquantile(error, 0.9, axis=1) < 1).all(), np.nanquantile(error, 0.9, axis=1)
+
+
+FEW, MANY, Z = (("#9be5aa", 10, 0.8), ("#b27a01", 10, 0.8), ("#056eee", 5, 1.0))  # of the notebook
+
+
+@pytest.mark.parametrize(
+    "drawn",
+    [
+        (FEW, Z, MANY),
+        (MANY, FEW, Z),
+        [(colour, width / 3, alpha) for colour, width, alpha in (FEW, MANY, Z)],
+        [(colour, width, 1.0) for colour, width, _ in (FEW, MANY, Z)],
+        [(colour, *rest) for colour, (_, *rest) in zip(("red", "lime", "black"), (FEW, MANY, Z))],
+        None,
+    ],
+    ids=["normaliser-as-many", "few-as-many", "thin", "opaque", "other-colours", "photograph"],
+)
+def test_a_picture_drawn_otherwise_is_refused(reader, monkeypatch, drawn):
+    assert tuple(reader.CURVES.values()) == (FEW, MANY, Z)
+    if drawn is None:
+        picture = np.asarray(Image.open(DATA / "images/cat.jpg"))[:255]
+    else:
+        with monkeypatch.context() as patch:
+            patch.setattr(reader, "CURVES", dict(zip(reader.CURVES, drawn)))
+            picture = reader.draw(known_curves(), (330, 255))
+    with pytest.raises(ValueError, match="not drawn with the notebook's colours and widths"):
+        reader.heights_of(picture, n_tokens=40, rounds=30)
 
 
 def test_the_unit_follows_from_the_limits_of_the_notebook(reader):
