@@ -1,11 +1,14 @@
-"""The curves of the authors' stored figure, read from its pixels, into results/published-language.csv.
+"""The curves of the authors' stored figures, read from their pixels, into results/published-*.csv.
 
-    python data/make_published.py ALBERT_Neuron_Astrocyte.ipynb
+    python data/make_published.py language ALBERT_Neuron_Astrocyte.ipynb
+    python data/make_published.py vision ViT_Neuron_Astrocyte.ipynb
 
-The notebook is in https://github.com/kozleo/Building_Transformers_from_Neurons_and_Astrocytes, which
-has no licence: its picture is not kept here, only the numbers. The picture has no ticks on its
-ordinate. But the notebook sets the limits 120 below and 120 above the curve of 1,000 neurons, so the
-height of that curve in the frame gives the unit; where zero lies remains unknown.
+The notebooks are in https://github.com/kozleo/Building_Transformers_from_Neurons_and_Astrocytes, which
+has no licence: the pictures are not kept here, only the numbers. They have no ticks on the ordinate.
+For language, the notebook sets the limits 120 below and 120 above the curve of 1,000 neurons, so the
+height of that curve in the frame gives the unit; where zero lies remains unknown. For vision, limits
+are Matplotlib's own, 5 % beyond all curves, and neither unit nor zero can be known: values are given
+in units of the span of all curves, from the lowest.
 """
 
 from __future__ import annotations
@@ -16,34 +19,55 @@ import hashlib
 import io
 import sys
 from pathlib import Path
+from typing import NamedTuple
 
 import matplotlib
 import nbformat
 import numpy as np
+from matplotlib.colors import to_rgb
 from matplotlib.figure import Figure
 from PIL import Image
 
-PICTURE = "f659ab1d2122c920fb5ba58f2c1bd1426c4af0f0d35b132bf82763c030ce7833"
-FRAME = slice(227, 663), slice(54, 1329)  # rows and columns of the picture inside its frame
+class Stored(NamedTuple):
+    """A stored picture: its SHA-256, rows and columns inside its frame, colour of the normaliser."""
+
+    sha256: str
+    frame: tuple[slice, slice]
+    normaliser: str
+
+
+STORED = {
+    "language": Stored(
+        "f659ab1d2122c920fb5ba58f2c1bd1426c4af0f0d35b132bf82763c030ce7833",
+        (slice(227, 663), slice(54, 1329)),
+        "#056eee",
+    ),
+    "vision": Stored("3efcc8975944e711fbbd00174e9547be7c49279b79fa242e84e2d5ff350b1a63", (slice(226, 656), slice(54, 1329)), "indigo"),
+}
 SLACK = 120  # of the limits of the ordinate, beyond the curve of 1,000 neurons
 TOKENS = 196  # that are plotted
 A_TOKEN = 1275 / 200  # pixels from one token to the next: the abscissa ends at 200
-# in the order in which the notebook draws them: colour, width in points (a pixel each), opacity
-CURVES = {
-    "p_1000": ("#9be5aa", 10, 0.8),
-    "p_100000": ("#b27a01", 10, 0.8),
-    "Z": ("#056eee", 5, 1.0),
-}
 PROBE, APART = 2.0, 4  # pixels by which a height is moved, tokens between those moved at once
 STIFFNESS, LEGIBLE = 1e4, 5e4  # squared differences of colour that count as little, and as enough
 NEAR = 30, 0  # pixels up to which an edge of p_100000, of p_1000, may be that of the later curve
 LEAST = 0.3, 0.6, 0.8  # shares of tokens at which each curve must be found
 ALIKE = 40  # root mean square difference of colour up to which a place is drawn as in the picture
-INKS = {"p_1000": [(175, 234, 187)], "p_100000": [(193, 148, 52), (177, 144, 38)], "Z": [(5, 110, 238)]}
+NAMES = "p_1000", "p_100000", "Z"
+OVER_WHITE = [(175, 234, 187)], [(193, 148, 52), (177, 144, 38)]  # inks of responses, also over each other
+
+Curves = dict[str, tuple[str, float, float]]
 
 
-def draw(heights: np.ndarray, shape: tuple[int, int]) -> np.ndarray:
-    """What the notebook's settings make of curves.
+def curves_of(normaliser: str) -> Curves:
+    """In the order in which the notebooks draw them: colour, width in points (a pixel each), opacity."""
+    return dict(zip(NAMES, (("#9be5aa", 10, 0.8), ("#b27a01", 10, 0.8), (normaliser, 5, 1.0))))
+
+
+LANGUAGE, VISION = (curves_of(stored.normaliser) for stored in STORED.values())
+
+
+def draw(heights: np.ndarray, shape: tuple[int, int], curves: Curves = LANGUAGE) -> np.ndarray:
+    """What a notebook's settings make of curves.
 
     heights: pixels above the lower limit, (curves, tokens); shape: rows and columns of the frame.
     Returns colours, (rows, columns, 3).
@@ -51,7 +75,7 @@ def draw(heights: np.ndarray, shape: tuple[int, int]) -> np.ndarray:
     with matplotlib.rc_context(matplotlib.rcParamsDefault):
         figure = Figure(figsize=(shape[1] / 72, shape[0] / 72), dpi=72)
         ax = figure.add_axes((0, 0, 1, 1))
-        for (colour, width, alpha), line in zip(CURVES.values(), heights, strict=True):
+        for (colour, width, alpha), line in zip(curves.values(), heights, strict=True):
             ax.plot(line, color=colour, linewidth=width, alpha=alpha)
         ax.set(xlim=(0, shape[1] / A_TOKEN), ylim=(0, shape[0]))
         ax.axis("off")
@@ -60,7 +84,7 @@ def draw(heights: np.ndarray, shape: tuple[int, int]) -> np.ndarray:
     return np.frombuffer(buffer.getvalue(), np.uint8).reshape(*shape, 4)[..., :3]
 
 
-def edges(picture: np.ndarray, n_tokens: int) -> np.ndarray:
+def edges(picture: np.ndarray, n_tokens: int, curves: Curves = LANGUAGE) -> np.ndarray:
     """Upper and lower edge of every curve's ink at every token, in pixels from below.
 
     Returns (2, curves, tokens); NaN where a later curve lies on the edge or hides the ink.
@@ -69,9 +93,10 @@ def edges(picture: np.ndarray, n_tokens: int) -> np.ndarray:
     tokens = np.arange(n_tokens)
     at = np.minimum(np.round(tokens * A_TOKEN).astype(int), columns - 1)
     inked = picture[::-1, at].astype(int)
+    inks = *OVER_WHITE, [[round(255 * part) for part in to_rgb(curves["Z"][0])]]
     # a pixel that two colours share is nobody's
     seen = np.array(
-        [np.any([np.abs(inked - ink).sum(-1) < 12 for ink in INKS[name]], 0) for name in CURVES]
+        [np.any([np.abs(inked - ink).sum(-1) < 12 for ink in some], 0) for some in inks]
     )  # curves, rows from below, tokens
     found = np.full((2, *seen.shape[::2]), np.nan)
     for i, ink in enumerate(seen):
@@ -84,7 +109,9 @@ def edges(picture: np.ndarray, n_tokens: int) -> np.ndarray:
     return found
 
 
-def heights_of(picture: np.ndarray, n_tokens: int = TOKENS, *, rounds: int = 120) -> np.ndarray:
+def heights_of(
+    picture: np.ndarray, n_tokens: int = TOKENS, curves: Curves = LANGUAGE, *, rounds: int = 120
+) -> np.ndarray:
     """Curves whose drawing is the picture, by coordinate descent on the squared difference of pixels.
 
     Every round moves each height by its own Gauss-Newton step, from drawings in which it alone (and
@@ -93,9 +120,9 @@ def heights_of(picture: np.ndarray, n_tokens: int = TOKENS, *, rounds: int = 120
     drawing stays unlike the picture. Raises ValueError for a picture that these settings did not draw:
     where a curve's ink, or in the end the curve itself, is found at too few tokens.
     """
-    seen, shape = edges(picture, n_tokens), picture.shape[:2]
+    seen, shape = edges(picture, n_tokens, curves), picture.shape[:2]
     refuse("ink", np.isfinite(seen).any(0))
-    half = np.array([width for _, width, _ in CURVES.values()])[:, None] / 2
+    half = np.array([width for _, width, _ in curves.values()])[:, None] / 2
     heights = np.where(np.isnan(seen[0]), seen[1] + half, seen[0] - half)
     tokens = np.arange(n_tokens)
     last = heights[-1]
@@ -108,13 +135,13 @@ def heights_of(picture: np.ndarray, n_tokens: int = TOKENS, *, rounds: int = 120
     ends = np.nanmin(seen), np.nanmax(seen)
     visible, unlike, moves = np.empty((3, *heights.shape))
     for step in range(rounds):
-        drawn = draw(heights, shape).astype(float)
+        drawn = draw(heights, shape, curves).astype(float)
         missing = picture - drawn
-        for curve, first in np.ndindex(len(CURVES), APART):
+        for curve, first in np.ndindex(len(curves), APART):
             some = slice(first, None, APART)
             moved = heights.copy()
             moved[curve, some] += PROBE
-            change = draw(moved, shape) - drawn
+            change = draw(moved, shape, curves) - drawn
             power = window[some] @ (change**2).sum((0, 2))
             gain = window[some] @ (change * missing).sum((0, 2))
             moves[curve, some] = PROBE * gain / (power + STIFFNESS)
@@ -129,7 +156,7 @@ def heights_of(picture: np.ndarray, n_tokens: int = TOKENS, *, rounds: int = 120
 
 def refuse(what: str, there: np.ndarray) -> None:
     """Raise ValueError where too few tokens have it; there: (curves, tokens)."""
-    for name, found, least in zip(CURVES, there, LEAST, strict=True):
+    for name, found, least in zip(NAMES, there, LEAST, strict=True):
         if found.mean() < least:
             raise ValueError(
                 f"{name}: its {what} is found at {found.sum()} of {found.size} tokens, must be at least "
@@ -138,7 +165,7 @@ def refuse(what: str, there: np.ndarray) -> None:
 
 
 def calibrated(heights: np.ndarray, rows: int) -> tuple[np.ndarray, float]:
-    """Heights in the notebook's units above the lowest response of 1,000 neurons; units a pixel.
+    """Language: heights in the notebook's units above the lowest response of 1,000 neurons; units a pixel.
 
     Raises ValueError where the margins below and above that curve differ: then one of its ends is hidden.
     """
@@ -150,25 +177,44 @@ def calibrated(heights: np.ndarray, rows: int) -> tuple[np.ndarray, float]:
     return unit * (heights - lowest), unit
 
 
-def stored_picture(notebook: Path) -> np.ndarray:
-    """The frame of the only picture that the notebook holds. Raises ValueError on another one."""
+def in_spans(heights: np.ndarray, rows: int) -> tuple[np.ndarray, float]:
+    """Vision: heights in units of the span of all curves, from the lowest; units a pixel.
+
+    The frame gives both, since Matplotlib leaves 5 % of the span below and above all curves. Raises
+    ValueError where a curve lies in these margins, or none ends at one of them.
+    """
+    margin, unit = rows * 0.05 / 1.1, 1.1 / rows
+    beyond = margin - np.array([np.nanmin(heights), rows - np.nanmax(heights)])
+    if not -3 < beyond.max() < 3:
+        ends = margin - beyond
+        raise ValueError(f"margins of {ends[0]:.1f} and {ends[1]:.1f} pixels, not {margin:.1f}")
+    return unit * (heights - margin), unit
+
+
+def stored_picture(notebook: Path, stored: Stored) -> np.ndarray:
+    """The frame of the picture that the notebook holds. Raises ValueError where it has no such one."""
     outputs = [o for c in nbformat.read(notebook, 4).cells for o in c.get("outputs", [])]
-    (png,) = (base64.b64decode(o.data["image/png"]) for o in outputs if "image/png" in o.get("data", {}))
-    if hashlib.sha256(png).hexdigest() != PICTURE:
-        raise ValueError(f"{notebook}: its picture is not the one whose frame is known here")
-    return np.asarray(Image.open(io.BytesIO(png)).convert("RGB"))[FRAME]
+    pngs = [base64.b64decode(o.data["image/png"]) for o in outputs if "image/png" in o.get("data", {})]
+    found = [png for png in pngs if hashlib.sha256(png).hexdigest() == stored.sha256]
+    if not found:
+        raise ValueError(f"{notebook}: has no picture whose frame is known here")
+    return np.asarray(Image.open(io.BytesIO(found[0])).convert("RGB"))[stored.frame]
 
 
 def main() -> None:
-    picture = stored_picture(Path(sys.argv[1]))
-    values, unit = calibrated(heights_of(picture), picture.shape[0])
-    path = Path(__file__).parent / "results" / "published-language.csv"
+    kind, notebook = sys.argv[1:]
+    stored = STORED[kind]
+    picture = stored_picture(Path(notebook), stored)
+    heights = heights_of(picture, curves=curves_of(stored.normaliser))
+    to_values, digits = {"language": (calibrated, 0), "vision": (in_spans, 4)}[kind]
+    values, unit = to_values(heights, picture.shape[0])
+    path = Path(__file__).parent / "results" / f"published-{kind}.csv"
     with path.open("w", newline="") as file:
         rows = csv.writer(file, lineterminator="\n")
-        rows.writerow(["token", *CURVES])
-        shown = [["" if np.isnan(v) else f"{v:.0f}" for v in line] for line in values]
+        rows.writerow(["token", *NAMES])
+        shown = [["" if np.isnan(v) else f"{v:.{digits}f}" for v in line] for line in values]
         rows.writerows(zip(range(TOKENS), *shown))
-    print(f"{unit:.3f} units a pixel; tokens that cannot be read: {np.isnan(values).sum(1)}")
+    print(f"{unit:.4g} units a pixel; tokens that cannot be read: {np.isnan(values).sum(1)}")
 
 
 if __name__ == "__main__":

