@@ -55,7 +55,7 @@ def accepted_04(tmp_path_factory):
     cells[2].metadata = {"mystnb": {"figure": {"name": "head-atlas", "caption": "A line."}}}
     cells.insert(0, nbformat.v4.new_markdown_cell("# Four {cite}`reimers2019`", id="title"))
     nbformat.write(nbformat.v4.new_notebook(cells=cells), root / "book" / real.path.name)
-    for name in ("book/references.bib", "CITATION.cff", "pyproject.toml"):
+    for name in ("book/references.bib", "CITATION.cff", "pyproject.toml", "README.md"):
         (root / name).write_bytes((ROOT / name).read_bytes())
     command = root / ".venv/bin/tripartite"
     command.parent.mkdir(parents=True)
@@ -75,7 +75,7 @@ def shell(checkout, command: str, pictures: str = "none") -> subprocess.Complete
 def test_commands_run_as_they_stand(accepted_04):
     commands = [line for line in COMMANDS if line.startswith(".venv/bin/tripartite ")]
     names = [command.split()[1] for command in commands]
-    assert names == ["list", "run", "figure", "sweep", "verify", "cite", "doctor"]
+    assert names == ["list", "run", "run", "figure", "sweep", "verify", "cite", "doctor"]
     outputs = {}
     for name, command in zip(names, commands, strict=True):
         done = shell(accepted_04, command, "all" if name == "figure" else "none")
@@ -91,8 +91,8 @@ def test_commands_run_as_they_stand(accepted_04):
     # the table that the sweep left, read as README says
     plot = [block for block in CODE if "table.parquet" in block]
     assert len(plot) == 1
-    # the fifteen, and those that run and figure have left in the same folder
-    code = plot[0] + "\nassert len(rows) == 17, rows\nassert len(plt.gca().lines) == 1\n"
+    # the fifteen, and those that both runs and figure have left in the same folder
+    code = plot[0] + "\nassert len(rows) == 18, rows\nassert len(plt.gca().lines) == 1\n"
     (accepted_04.root / "plot.py").write_text(code)
     done = shell(accepted_04, f'"{sys.executable}" plot.py')
     assert done.returncode == 0, done.stderr
