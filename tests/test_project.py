@@ -2,6 +2,7 @@
 
 import re
 import subprocess
+import sys
 import tomllib
 from importlib.metadata import version
 from pathlib import Path
@@ -89,3 +90,10 @@ def test_make_help_lists_every_target():
     targets = " ".join(re.findall(r"\.PHONY: (.*)", makefile)).split()
     described = set(re.findall(r"^([a-z]+):.*## ", makefile, re.M))
     assert set(targets) == described
+
+
+@pytest.mark.parametrize("module", ["attention", "features", "network", "dynamics", "synapse", "astrocyte", "tuning"])
+def test_the_core_needs_numpy_alone(module):
+    """SciPy is imported where a function needs it: importing it takes half a second."""
+    program = f"import sys, tripartite.{module}; sys.exit('scipy' in sys.modules)"
+    assert subprocess.run([sys.executable, "-c", program], cwd=ROOT).returncode == 0

@@ -10,6 +10,7 @@ from functools import cache
 from pathlib import Path
 
 from .chapters import Chapter
+from .meaning import meaning, without_magics
 from .paths import DATA, LOCK, ROOT
 
 CODE = ROOT / "code"
@@ -25,13 +26,9 @@ def sha256_of(path: Path) -> str:
 
 def source_digests(chapter: Chapter) -> dict[str, str]:
     """Digests of all that a chapter computes with: its code cells, modules, data read, lock."""
-    return _digests(chapter, modules(chapter.code()))
-
-
-def _digests(chapter: Chapter, code: list[Path]) -> dict[str, str]:
     return {
         "cells": _digest([cell.source for cell in chapter.code_cells()]),
-        "code": _tree(code),
+        "code": _tree(modules(chapter.code())),
         "data": _tree(data_read(chapter)),
         "lock": sha256_of(LOCK),
     }
@@ -40,10 +37,13 @@ def _digests(chapter: Chapter, code: list[Path]) -> dict[str, str]:
 def computed(chapter: Chapter) -> str:
     """One digest of what a chapter's numbers depend on: seeds and choices are valid for this only.
 
-    The book's machinery is not in it: it shows numbers, and computes none.
+    The book's machinery is not in it: it shows numbers, and computes none. Of code, what it means
+    is in it, and neither comments nor layout.
     """
     science = [path for path in modules(chapter.code()) if path.parent.name == "tripartite"]
-    return _digest(_digests(chapter, science))
+    code = {path.stem: meaning(path.read_text(encoding="utf-8")) for path in science}
+    cells = [meaning(cell.source) for cell in chapter.code_cells()]
+    return _digest([cells, code, _tree(data_read(chapter)), sha256_of(LOCK)])
 
 
 def state(chapter: Chapter) -> str:
@@ -58,7 +58,7 @@ def state(chapter: Chapter) -> str:
 def modules(code: str) -> list[Path]:
     """Files of code/ that Python code imports, and those that they import, anywhere in them."""
     found: dict[Path, None] = {}
-    queue = list(_imports_of(_without_magics(code), None, CODE))
+    queue = list(_imports_of(without_magics(code), None, CODE))
     while queue:
         if (path := queue.pop()) not in found:
             found[path] = None
@@ -118,7 +118,7 @@ def data_read(chapter: Chapter) -> list[Path]:
 def _calls_of_data(code: str) -> list[ast.Call]:
     return [
         node
-        for node in _nodes(_without_magics(code))
+        for node in _nodes(without_magics(code))
         if isinstance(node, ast.Call) and isinstance(node.func, ast.Name) and node.func.id == "data"
     ]
 
@@ -129,10 +129,6 @@ def _nodes(code: str) -> list[ast.AST]:
         return list(ast.walk(ast.parse(code)))
     except SyntaxError:
         return []
-
-
-def _without_magics(code: str) -> str:
-    return "\n".join(line for line in code.splitlines() if not line.lstrip().startswith(("%", "!")))
 
 
 def _digest(content) -> str:

@@ -23,7 +23,6 @@ import numpy as np
 
 from . import network
 from .checks import check_finite, check_positive_int, check_tokens
-from .features import FeatureMap, FiniteSet
 from .quantities import Quantities, quantity
 
 Array = np.ndarray
@@ -72,7 +71,7 @@ class State(NamedTuple):
 
 
 def stream(
-    phi: FeatureMap | FiniteSet,
+    phi: network.Population,
     queries: Array,
     keys: Array,
     values: Array,

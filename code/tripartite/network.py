@@ -7,7 +7,7 @@ All states are values: they go in and come out. Arrays have shape (..., tokens, 
 
 from __future__ import annotations
 
-from typing import NamedTuple
+from typing import NamedTuple, Protocol
 
 from array_api_compat import array_namespace, device
 
@@ -20,10 +20,21 @@ from .checks import (
     check_tokens,
     namespace_of,
 )
-from .features import Activity, FeatureMap, FiniteSet
-from .tuning import Tuned
+from .features import Activity
 
-Population = FeatureMap | FiniteSet | Tuned
+
+class Population(Protocol):
+    """Hidden neurons with their tuning: `FeatureMap`, `FiniteSet`, or `tuning.Tuned`.
+
+    Called with tokens (..., tokens, d), gives their `Activity`. Where neurons respond to keys and
+    to queries by different curves, `keys` and `queries` are the two, called likewise.
+    """
+
+    @property
+    def size(self) -> int: ...
+
+    def block(self, start: int, stop: int) -> Population: ...
+
 
 _TOKENS = 512  # worked on at once, so that their hidden activity stays in a processor's cache
 
@@ -207,7 +218,7 @@ def attend(
 
 def _curves(phi: Population, side: str):
     """Adapted neurons are tuned to keys and to queries apart, all others to both alike."""
-    return getattr(phi, side) if isinstance(phi, Tuned) else phi
+    return getattr(phi, side, phi)
 
 
 def _scaled(phi: Activity, exponent: Array) -> Array:

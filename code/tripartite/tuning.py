@@ -12,11 +12,8 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
-from scipy.special import ndtri
-from scipy.stats import qmc
 
 from .attention import log_sum_exp
-from .checkpoint import Tensors
 from .checks import (
     check_choice,
     check_context,
@@ -148,6 +145,9 @@ def _power(c: np.ndarray, exponent: float) -> np.ndarray:
 
 def quasi_directions(n_neurons: int, d_key: int, rng: np.random.Generator) -> np.ndarray:
     """Standard normal directions from a scrambled Sobol sequence, which leaves fewer gaps."""
+    from scipy.special import ndtri
+    from scipy.stats import qmc  # takes half a second to import
+
     points = qmc.Sobol(d_key, rng=rng).random_base2(int(np.ceil(np.log2(n_neurons))))[:n_neurons]
     return ndtri(np.clip(points, 1e-9, 1 - 1e-9))
 
@@ -364,6 +364,8 @@ def load(path: str | Path, dtype=np.float32) -> Tuned:
     of up to 256 tokens: they were fitted to windows of 256 from the first position on, and outputs err
     about half as much again at 512 (chapter 13). dtype: of the arrays returned.
     """
+    from .checkpoint import Tensors
+
     with Tensors(Path(path), dtype) as tensor:
         return Tuned(
             *(

@@ -1,0 +1,39 @@
+"""A digest of Python code that comments, docstrings and layout do not change."""
+
+from __future__ import annotations
+
+import ast
+import hashlib
+import json
+from functools import cache
+
+DOCUMENTED = (ast.Module, ast.ClassDef, ast.FunctionDef, ast.AsyncFunctionDef)
+
+
+@cache
+def meaning(code: str) -> str:
+    """SHA-256 of the syntax tree, the same in every version of Python; of the text if it does not parse.
+
+    code: of a module, or of a notebook's cell, whose magics are left out.
+    """
+    try:
+        content = _plain(ast.parse(without_magics(code)))
+    except SyntaxError:
+        content = code
+    return hashlib.sha256(json.dumps(content).encode()).hexdigest()
+
+
+def without_magics(code: str) -> str:
+    return "\n".join(line for line in code.splitlines() if not line.lstrip().startswith(("%", "!")))
+
+
+def _plain(node):
+    """A syntax tree as lists. What is absent or empty is left out: versions of Python differ in it."""
+    if isinstance(node, list):
+        return [_plain(item) for item in node]
+    if not isinstance(node, ast.AST):
+        return repr(node)
+    fields = {name: value for name, value in ast.iter_fields(node) if value not in (None, [])}
+    if isinstance(node, DOCUMENTED) and ast.get_docstring(node, clean=False) is not None:
+        fields["body"] = node.body[1:]
+    return [type(node).__name__, {name: _plain(value) for name, value in sorted(fields.items())}]
