@@ -34,6 +34,7 @@ print(f"{area(1.0):.3f}", "one " "two")
         ("    # the usual formula\n", ""),
         ("math.pi * r**n", "(\n        math.pi * r ** n\n    )"),
         ('["a", "b"]', "[\n    'a',\n    'b',\n]"),
+        ("def area(r, n=2):", "def area(r: float, n: int = 2) -> float:"),
         ('"one " "two"', '"one two"'),
     ],
 )

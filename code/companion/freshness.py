@@ -38,7 +38,7 @@ def computed(chapter: Chapter) -> str:
     """One digest of what a chapter's numbers depend on: seeds and choices are valid for this only.
 
     The book's machinery is not in it: it shows numbers, and computes none. Of code, what it means
-    is in it, and neither comments nor layout.
+    is in it, and not its comments, annotations or layout.
     """
     science = [path for path in modules(chapter.code()) if path.parent.name == "tripartite"]
     code = {path.stem: meaning(path.read_text(encoding="utf-8")) for path in science}

@@ -1,4 +1,4 @@
-"""A digest of Python code that comments, docstrings and layout do not change."""
+"""A digest of Python code that comments, docstrings, annotations and layout do not change."""
 
 from __future__ import annotations
 
@@ -8,6 +8,7 @@ import json
 from functools import cache
 
 DOCUMENTED = (ast.Module, ast.ClassDef, ast.FunctionDef, ast.AsyncFunctionDef)
+SAID = {"annotation", "returns", "type_comment"}  # what is said of types computes nothing
 
 
 @cache
@@ -33,7 +34,13 @@ def _plain(node):
         return [_plain(item) for item in node]
     if not isinstance(node, ast.AST):
         return repr(node)
-    fields = {name: value for name, value in ast.iter_fields(node) if value not in (None, [])}
+    fields = {
+        name: value
+        for name, value in ast.iter_fields(node)
+        if value not in (None, []) and name not in SAID
+    }
     if isinstance(node, DOCUMENTED) and ast.get_docstring(node, clean=False) is not None:
         fields["body"] = node.body[1:]
+    if isinstance(node, ast.JoinedStr):  # Python 3.12 puts empty texts into formats
+        fields["values"] = [v for v in node.values if getattr(v, "value", None) != ""]
     return [type(node).__name__, {name: _plain(value) for name, value in sorted(fields.items())}]
