@@ -1,13 +1,14 @@
 """What makes a result stale: another meaning of code, and not its layout."""
 
 import json
+import re
 import shutil
 import subprocess
 
 import pytest
 
-from companion import meaning
-from companion.chapters import chapters
+from companion import freshness, meaning
+from companion.chapters import chapters, find
 from companion.paths import ROOT
 
 CODE = '''"""Docstring."""
@@ -87,3 +88,15 @@ def test_another_python_finds_the_same_meaning(version):
         check=True,
     )
     assert json.loads(done.stdout) == [meaning.meaning(source) for source in sources]
+
+
+def test_of_the_lock_only_what_the_module_requires_counts(monkeypatch, tmp_path):
+    chapter, lock = find("04"), freshness.LOCK.read_text()
+    before = freshness.computed(chapter)
+    for package, counts in (("numpy", True), ("tokenizers", True), ("sphinx", False), ("ruff", False)):
+        other, n = re.subn(rf"^{package}==.*$", f"{package}==0.0.1 \\\\", lock, flags=re.M)
+        assert n == 1, package
+        path = tmp_path / f"{package}.lock"
+        path.write_text(other)
+        monkeypatch.setattr(freshness, "LOCK", path)
+        assert (freshness.computed(chapter) != before) == counts, package

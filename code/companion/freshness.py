@@ -10,10 +10,12 @@ from functools import cache
 from pathlib import Path
 
 from .chapters import Chapter
+from .lock import pins, requirements
 from .meaning import meaning, without_magics
 from .paths import DATA, LOCK, ROOT
 
 CODE = ROOT / "code"
+MODULE = ("pretrained",)  # extras of pyproject.toml that the module tripartite itself uses
 PACKAGES = ("tripartite", "companion")
 MADE = ("reference", "results")  # folders of data/ with what the book itself has found
 
@@ -38,12 +40,14 @@ def computed(chapter: Chapter) -> str:
     """One digest of what a chapter's numbers depend on: seeds and choices are valid for this only.
 
     The book's machinery is not in it: it shows numbers, and computes none. Of code, what it means
-    is in it, and not its comments, annotations or layout.
+    is in it, and not its comments, annotations or layout; of the lock, what the module requires.
     """
     science = [path for path in modules(chapter.code()) if path.parent.name == "tripartite"]
     code = {path.stem: meaning(path.read_text(encoding="utf-8")) for path in science}
     cells = [meaning(cell.source) for cell in chapter.code_cells()]
-    return _digest([cells, code, _tree(data_read(chapter)), sha256_of(LOCK)])
+    versions = pins(LOCK.read_text(encoding="utf-8"))
+    required = {name: versions.get(name) for name in requirements(MODULE)}
+    return _digest([cells, code, _tree(data_read(chapter)), required])
 
 
 def state(chapter: Chapter) -> str:

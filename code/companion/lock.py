@@ -6,6 +6,7 @@ import re
 import subprocess
 import sys
 import tomllib
+from collections.abc import Sequence
 from pathlib import Path
 
 from .files import write_bytes
@@ -25,10 +26,11 @@ dependencies:
 """
 
 
-def requirements() -> list[str]:
-    """Names of all that pyproject.toml asks for, of every extra."""
+def requirements(extras: Sequence[str] | None = None) -> list[str]:
+    """Names of all that pyproject.toml asks for, with these extras; by default with every one."""
     project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
-    lines = project["dependencies"] + sum(project["optional-dependencies"].values(), [])
+    optional = project["optional-dependencies"]
+    lines = project["dependencies"] + sum((optional[e] for e in extras or optional), [])
     names = {re.match(r"[A-Za-z0-9._-]+", line)[0].lower() for line in lines}
     return sorted(names - {project["name"]})
 
