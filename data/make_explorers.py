@@ -76,14 +76,35 @@ def calcium() -> dict:
     """Calcium and IP3 of both published cells from an empty state, for constant stimuli."""
     c = functions_of(find("06"), "549550bc")
     sets = ["stimberg2019-ex2", "stimberg2019-ex4"]
-    stimuli = [0, 0.02, 0.05, 0.1, 0.15, 0.2, 0.25, 0.3, 0.4, 0.5, 0.6, 0.65, 0.7, 0.8, 1, 1.5, 2, 3]
+    stimuli = [
+        0,
+        0.02,
+        0.05,
+        0.1,
+        0.15,
+        0.2,
+        0.25,
+        0.3,
+        0.4,
+        0.5,
+        0.6,
+        0.65,
+        0.7,
+        0.8,
+        1,
+        1.5,
+        2,
+        3,
+    ]
     stimuli += [4, 4.5, 5, 6, 8, 10, 12, 14, 15, 16, 18, 20, 25, 30]
     times = np.linspace(0, 300, 6001)
     shown, late = slice(0, 2001, 5), times > 200
     C = np.zeros((2, len(stimuli), 401))
     IP3, bounds = C.copy(), np.zeros((2, len(stimuli), 3))
     for (i, j), _ in tqdm(list(np.ndenumerate(bounds[..., 0]))):
-        run = c["astrocyte"].trace(c["astrocyte"].ASTROCYTES[sets[i]], times, c["empty"], Y=stimuli[j])
+        run = c["astrocyte"].trace(
+            c["astrocyte"].ASTROCYTES[sets[i]], times, c["empty"], Y=stimuli[j]
+        )
         C[i, j], IP3[i, j] = run.C[shown], run.I[shown]
         at, _ = c["peaks"](times[late], run.C[late])
         low, high = run.C[late].min(), run.C[late].max()

@@ -11,6 +11,7 @@ from functools import partial
 from pathlib import Path
 
 import numpy as np
+
 from companion.fetch import model_directory
 from tripartite import attention, features, network, pretrained
 

@@ -28,6 +28,7 @@ from matplotlib.colors import to_rgb
 from matplotlib.figure import Figure
 from PIL import Image
 
+
 class Stored(NamedTuple):
     """A stored picture: its SHA-256, rows and columns inside its frame, colour of the normaliser."""
 
@@ -42,7 +43,11 @@ STORED = {
         (slice(227, 663), slice(54, 1329)),
         "#056eee",
     ),
-    "vision": Stored("3efcc8975944e711fbbd00174e9547be7c49279b79fa242e84e2d5ff350b1a63", (slice(226, 656), slice(54, 1329)), "indigo"),
+    "vision": Stored(
+        "3efcc8975944e711fbbd00174e9547be7c49279b79fa242e84e2d5ff350b1a63",
+        (slice(226, 656), slice(54, 1329)),
+        "indigo",
+    ),
 }
 SLACK = 120  # of the limits of the ordinate, beyond the curve of 1,000 neurons
 TOKENS = 196  # that are plotted
@@ -53,7 +58,10 @@ NEAR = 30, 0  # pixels up to which an edge of p_100000, of p_1000, may be that o
 LEAST = 0.3, 0.6, 0.8  # shares of tokens at which each curve must be found
 ALIKE = 40  # root mean square difference of colour up to which a place is drawn as in the picture
 NAMES = "p_1000", "p_100000", "Z"
-OVER_WHITE = [(175, 234, 187)], [(193, 148, 52), (177, 144, 38)]  # inks of responses, also over each other
+OVER_WHITE = (
+    [(175, 234, 187)],
+    [(193, 148, 52), (177, 144, 38)],
+)  # inks of responses, also over each other
 
 Curves = dict[str, tuple[str, float, float]]
 
@@ -129,7 +137,9 @@ def heights_of(
     known = ~np.isnan(last)
     last[~known] = np.interp(tokens[~known], tokens[known], last[known])
     for line, later, near in zip(heights[-2::-1], heights[:0:-1], NEAR, strict=True):
-        covered = np.isnan(line) | (np.abs(line - later) < near)  # the search begins on the later one
+        covered = np.isnan(line) | (
+            np.abs(line - later) < near
+        )  # the search begins on the later one
         line[covered] = later[covered]
     window = np.abs(np.arange(shape[1]) / A_TOKEN - tokens[:, None]) < APART / 2  # tokens, columns
     ends = np.nanmin(seen), np.nanmax(seen)
@@ -194,7 +204,9 @@ def in_spans(heights: np.ndarray, rows: int) -> tuple[np.ndarray, float]:
 def stored_picture(notebook: Path, stored: Stored) -> np.ndarray:
     """The frame of the picture that the notebook holds. Raises ValueError where it has no such one."""
     outputs = [o for c in nbformat.read(notebook, 4).cells for o in c.get("outputs", [])]
-    pngs = [base64.b64decode(o.data["image/png"]) for o in outputs if "image/png" in o.get("data", {})]
+    pngs = [
+        base64.b64decode(o.data["image/png"]) for o in outputs if "image/png" in o.get("data", {})
+    ]
     found = [png for png in pngs if hashlib.sha256(png).hexdigest() == stored.sha256]
     if not found:
         raise ValueError(f"{notebook}: has no picture whose frame is known here")

@@ -17,7 +17,9 @@ def main():
     folder, model, neurons, *whole = sys.argv[1:]
     suffix = "-whole" if whole == ["whole"] else ""
     name = f"fitted/{model}-{neurons}-{{}}{suffix}.safetensors"
-    layers = [load_file(Path(folder) / name.format(n)) for n in range(6 if model == "language" else 12)]
+    layers = [
+        load_file(Path(folder) / name.format(n)) for n in range(6 if model == "language" else 12)
+    ]
     joined = {
         key: np.ascontiguousarray(np.stack([x[key] for x in layers]).astype(np.float16))
         for key in layers[0]

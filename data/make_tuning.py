@@ -12,6 +12,7 @@ from pathlib import Path
 
 import numpy as np
 import tuning_inputs
+
 from tripartite import attention, features, network, tuning
 
 HEADER = ["kind", "neurons", "seed", "layer", "head", "normaliser", "output"]

@@ -15,8 +15,9 @@ from pathlib import Path
 
 import numpy as np
 import tuning_inputs
-from scipy.linalg import eigh
 from make_tuning import errors, population
+from scipy.linalg import eigh
+
 from tripartite import attention
 
 RANKS, POOLS, ROUNDS = (64, 256), (1, 2, 4, 7), 200

@@ -16,8 +16,9 @@ from pathlib import Path
 
 import numpy as np
 import sklearn
-from companion.fetch import model_directory
 from PIL import Image, ImageOps
+
+from companion.fetch import model_directory
 from tripartite import pretrained
 
 HERE = Path(__file__).parent

@@ -12,6 +12,7 @@ from pathlib import Path
 
 import numpy as np
 import tuning_inputs
+
 from tripartite import attention, network, tuning
 
 HERE = Path(__file__).parent

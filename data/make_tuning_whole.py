@@ -12,6 +12,7 @@ import numpy as np
 import tuning_inputs
 from make_tuning import population
 from make_whole import uniform
+
 from tripartite import network
 
 HEADER = ["model", "kind", "neurons", "seed", "window", "cosine", "error"]

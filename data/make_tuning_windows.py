@@ -14,6 +14,7 @@ from pathlib import Path
 import numpy as np
 import tuning_inputs
 from make_tuning import errors, uniform
+
 from tripartite import tuning
 
 HERE = Path(__file__).parent
@@ -22,7 +23,17 @@ NAMES = (
     "devil's dictionary 2", "constitution 2", "attention", "gettysburg",
 )  # fmt: skip
 RUN = 8  # tokens
-HEADER = ["window", "tokens", "runs", "shared", "output 64", "response 64", "output 256", "response 256", "uniform"]
+HEADER = [
+    "window",
+    "tokens",
+    "runs",
+    "shared",
+    "output 64",
+    "response 64",
+    "output 256",
+    "response 256",
+    "uniform",
+]
 
 
 def runs(ids):
@@ -45,7 +56,9 @@ def main():
     folder = Path(sys.argv[1])
     encoder = tuning_inputs.load("language")
     tests = tuning_inputs.tests(folder, "language", encoder)
-    fitted = {run for ids in tuning_inputs.inputs(folder, "language", encoder, "fit") for run in runs(ids)}
+    fitted = {
+        run for ids in tuning_inputs.inputs(folder, "language", encoder, "fit") for run in runs(ids)
+    }
     shared = [sum(run in fitted for run in runs(ids)) for ids in tests]
     windows = [encoder.heads(ids) for ids in tests]
     layers = range(encoder.n_layers)

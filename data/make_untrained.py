@@ -17,6 +17,7 @@ import csv
 from pathlib import Path
 
 import numpy as np
+
 from companion.fetch import model_directory
 from tripartite import attention, encoder, features, network, pretrained, published
 

@@ -14,6 +14,7 @@ import csv
 from pathlib import Path
 
 import numpy as np
+
 from companion.fetch import model_directory
 from tripartite import attention, features, network, pretrained
 

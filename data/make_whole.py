@@ -12,6 +12,7 @@ from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
+
 from companion.fetch import model_directory
 from tripartite import features, network, pretrained
 from tripartite.attention import softmax_attention

@@ -5,6 +5,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 import numpy as np
+
 from companion.fetch import model_directory
 from tripartite import pretrained
 

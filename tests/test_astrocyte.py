@@ -5,7 +5,7 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 from scipy.integrate import solve_ivp
 
@@ -245,12 +245,12 @@ def random_state(rng, n):
 @given(st.integers(3, 60), st.integers(0, 2**32))
 def test_gap_junctions_conserve_IP3(n, seed):
     rng = np.random.default_rng(seed)
-    _, pairs = astrocyte.lattice(n, side=math.isqrt(n) * 60.0)
-    for pairs in (astrocyte.ring(n), pairs):
+    _, in_space = astrocyte.lattice(n, side=math.isqrt(n) * 60.0)
+    for pairs in (astrocyte.ring(n), in_space):
         gain = astrocyte.coupling(rng.uniform(0, 3, n), pairs, EX5)
         # as many additions of flows below F as there are pairs
         assert abs(gain.sum()) <= len(pairs) * 1e-15
-    assert not astrocyte.coupling(np.full(n, 0.7), pairs, EX5).any()
+        assert not astrocyte.coupling(np.full(n, 0.7), pairs, EX5).any()
 
 
 def test_coupling_is_the_published_sum_over_neighbours():

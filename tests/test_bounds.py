@@ -27,7 +27,11 @@ def test_no_entry_of_the_log_was_rewritten():
     [
         ([], "< 1", "book/bounds.yml has None"),
         ([{"bound": "< 1", "date": DAY}], "< 2", "add an entry"),
-        ([{"bound": "< 1", "date": DAY}, {"bound": "< 2", "date": DAY}], "< 2", "must have a reason"),
+        (
+            [{"bound": "< 1", "date": DAY}, {"bound": "< 2", "date": DAY}],
+            "< 2",
+            "must have a reason",
+        ),
         ([{"bound": "< 1"}], "< 1", "must have dates"),
         (
             [

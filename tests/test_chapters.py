@@ -62,7 +62,9 @@ def test_chapter_checks_claims_and_all_of_them_hold(chapter):
     claims = [note["claim"] for note in notes(chapter) if "claim" in note]
     assert claims
     assert all(claim["holds"] for claim in claims)
-    made = [c.source for c in chapter.code_cells() if "conditional" not in c.metadata.get("tags", [])]
+    made = [
+        c.source for c in chapter.code_cells() if "conditional" not in c.metadata.get("tags", [])
+    ]
     assert sum(source.count("claim(") for source in made) == len(claims)
 
 

@@ -12,12 +12,12 @@ from pathlib import Path
 import numpy as np
 import pytest
 from click.testing import CliRunner
-from conftest import Checkout
 from pybtex.database import parse_string
 
 from companion import cite, cli, doctor, fetch, figure
 from companion.chapters import chapters, find
 from companion.lock import pins
+from conftest import Checkout
 
 
 def invoke(*arguments):
@@ -44,7 +44,11 @@ def test_list_has_every_parameter_figure_and_claim():
         for parameter in shown["parameters"].values():
             assert parameter.keys() == {"type", "default", "meaning", "unit", "allowed"}
     text = invoke("list").output
-    assert "-p head: int = 4" in text and "figure head-atlas" in text and "claim exponent-of-the-error " in text
+    assert (
+        "-p head: int = 4" in text
+        and "figure head-atlas" in text
+        and "claim exponent-of-the-error " in text
+    )
 
 
 def test_every_key_that_the_book_cites_has_an_entry_that_bibtex_reads():

@@ -80,7 +80,9 @@ def test_what_is_not_finite_is_the_same_only_as_itself():
 
 def test_tables_are_compared_cell_by_cell():
     def made(values, n=2):
-        return shown(table({"head": ["a", "b"], "{n}": [n, 3], "error": (values, ".1f"), "gap": [None, "x"]}))
+        return shown(
+            table({"head": ["a", "b"], "{n}": [n, 3], "error": (values, ".1f"), "gap": [None, "x"]})
+        )
 
     assert made([0.349, 2])[0].data["text/markdown"] == (
         "| head | {n} | error | gap |\n|---|---|---|---|\n| a | 2 | 0.3 | – |\n| b | 3 | 2.0 | x |"
@@ -132,7 +134,9 @@ def test_streams_are_one_text_and_standard_error_is_passed_over():
     def stream(*parts, name="stdout"):
         return [NotebookNode(new_output("stream", name=name, text=part)) for part in parts]
 
-    assert not compare.cell(stream("a\n", "b\n") + stream("warned", name="stderr"), stream("a\nb\n"))
+    assert not compare.cell(
+        stream("a\n", "b\n") + stream("warned", name="stderr"), stream("a\nb\n")
+    )
     assert compare.cell(stream("a\n"), stream("a\nb\n"))
     assert compare.cell([], stream("a\n"))
 

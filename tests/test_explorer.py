@@ -10,6 +10,7 @@ import matplotlib.pyplot as plt
 import numpy as np
 import pytest
 from bs4 import BeautifulSoup
+
 from companion import Choice, explorer, plotted
 from companion.chapters import ParameterError, chapters, find
 from companion.explorer import GAP, UNIT
@@ -130,7 +131,11 @@ def test_tunings_of_a_head_are_those_of_its_row():
         for row in csv.DictReader(file):
             if row["kind"] in tunings and row["seed"] == "0" and int(row["neurons"]) <= 1000:
                 of = texts[["64", "256", "1000"].index(row["neurons"])]
-                place = tunings.index(row["kind"]), layers.index(row["layer"]), heads.index(row["head"])
+                place = (
+                    tunings.index(row["kind"]),
+                    layers.index(row["layer"]),
+                    heads.index(row["head"]),
+                )
                 for measure, column in zip(measures, ("output", "normaliser"), strict=True):
                     shown = of[(measures.index(measure), *place)]
                     assert shown == f"{float(row[column]):.2f}"
@@ -284,7 +289,9 @@ class Shown:
 
     def seen(self):
         return (
-            self.box.locator("[id*='-line-'] path").evaluate_all("e => e.map(p => p.getAttribute('d'))"),
+            self.box.locator("[id*='-line-'] path").evaluate_all(
+                "e => e.map(p => p.getAttribute('d'))"
+            ),
             self.box.locator("dd").all_inner_texts(),
             self.command(),
         )
@@ -328,7 +335,9 @@ def test_a_choice_is_drawn_where_the_sweep_says(opens):
     tab = opens(slug, f"#{name}?layer=0&head=2&n_small=100")
     shown = Shown(tab, name)
     assert checked_command(shown.command()) == {"layer": 0, "head": 2, "n_small": 100}
-    assert shown.box.locator("dd").first.inner_text() == f"{sweep('normaliser')['error'][0, 2, 0]:.1%}"
+    assert (
+        shown.box.locator("dd").first.inner_text() == f"{sweep('normaliser')['error'][0, 2, 0]:.1%}"
+    )
     line = carried(soup)["lines"][0]
     expected = places(line)[0, 2, 0]
     drawn = re.findall(r"[ML](-?[\d.]+) (-?[\d.]+)", shown.seen()[0][0])
@@ -353,7 +362,9 @@ def test_an_address_with_nonsense_shows_the_first_choice(opens):
     printed = soup.find(class_="explorer-command").get_text(strip=True)
     assert Shown(tab, name).command() == printed
     tab.evaluate("name => { location.hash = `${name}?layer=1`; }", name)
-    tab.wait_for_function("name => document.getElementById(name).textContent.includes('layer=1')", arg=name)
+    tab.wait_for_function(
+        "name => document.getElementById(name).textContent.includes('layer=1')", arg=name
+    )
 
 
 @every_explorer

@@ -9,14 +9,13 @@ import threading
 import time
 
 import pytest
-from test_cli import invoke, tiny_book  # noqa: F401
-from test_fetch import CLOSED, CONTENT, everything_under
-from test_fetch import hub, model, no_pip, wheel  # noqa: F401  (fixtures)
-from test_sweep import Slow
 
 from companion import execute, fetch
 from companion.chapters import Chapter, ChapterError
 from companion.run import name_of
+from test_cli import invoke, tiny_book  # noqa: F401
+from test_fetch import CLOSED, CONTENT, everything_under, hub, model, no_pip, wheel  # noqa: F401  (fixtures)
+from test_sweep import Slow
 
 
 @pytest.fixture
@@ -151,9 +150,9 @@ def test_full_disk_during_a_sweep(tmp_path, slow):
 @pytest.mark.parametrize("kind", ["link", "file", "other"])
 def test_output_folder_that_is_no_folder_of_a_run_is_refused_untouched(
     slow,
-    tiny_book,
+    tiny_book,  # noqa: F811
     tmp_path,
-    kind,  # noqa: F811
+    kind,
 ):
     target, kept = tmp_path / "target", tmp_path / "kept"
     kept.mkdir()

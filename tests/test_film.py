@@ -5,11 +5,12 @@ import re
 
 import numpy as np
 import pytest
+from PIL import Image
+
 from companion import film
 from companion.chapters import chapters
 from companion.film import COLUMNS, GAP
 from companion.paths import ROOT
-from PIL import Image
 from test_site import PHONE
 
 FILMS = [

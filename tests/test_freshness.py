@@ -14,6 +14,7 @@ from companion.paths import ROOT
 CODE = '''"""Docstring."""
 
 import math
+from os import path, sep
 
 
 def area(r, n=2):
@@ -33,6 +34,7 @@ print(f"{area(1.0):.3f}", "one " "two")
         ('"""Docstring."""\n', ""),
         ('    """Of a circle."""\n', '    """Of a disc."""\n'),
         ("    # the usual formula\n", ""),
+        ("import math\nfrom os import path, sep", "from os import sep, path\nimport math"),
         ("math.pi * r**n", "(\n        math.pi * r ** n\n    )"),
         ('["a", "b"]', "[\n    'a',\n    'b',\n]"),
         ("def area(r, n=2):", "def area(r: float, n: int = 2) -> float:"),
@@ -55,6 +57,7 @@ def test_layout_and_comments_have_no_meaning(old, new):
         ("1.0", "1"),
         (":.3f", ":.4f"),
         ("import math", "import math as math"),
+        ("from os import path, sep", "from os import path"),
         ("area(r, n=2)", "area(r, *, n=2)"),
     ],
 )
@@ -93,7 +96,12 @@ def test_another_python_finds_the_same_meaning(version):
 def test_of_the_lock_only_what_the_module_requires_counts(monkeypatch, tmp_path):
     chapter, lock = find("04"), freshness.LOCK.read_text()
     before = freshness.computed(chapter)
-    for package, counts in (("numpy", True), ("tokenizers", True), ("sphinx", False), ("ruff", False)):
+    for package, counts in (
+        ("numpy", True),
+        ("tokenizers", True),
+        ("sphinx", False),
+        ("ruff", False),
+    ):
         other, n = re.subn(rf"^{package}==.*$", f"{package}==0.0.1 \\\\", lock, flags=re.M)
         assert n == 1, package
         path = tmp_path / f"{package}.lock"

@@ -147,7 +147,8 @@ def test_a_long_text_is_cut_as_if_it_were_tokenized_whole(model, capsys, word):
     found = inputs.tokens(model, passage)
     assert list(found.ids) == [*whole[: model.n_positions - 1], whole[-1]]
     assert re.match(
-        r"The text has (at least )?[\d,]+ tokens; the model takes 64, so it is cut there", capsys.readouterr().out
+        r"The text has (at least )?[\d,]+ tokens; the model takes 64, so it is cut there",
+        capsys.readouterr().out,
     )
 
 
@@ -179,7 +180,9 @@ def test_a_model_by_folder(tmp_path):
 
 @pytest.mark.parametrize("value", ["gpt-5", "", "no/such/folder", str(TINY / "config.json")])
 def test_no_model(value):
-    with pytest.raises(ValueError, match="must be one of .*albert-base-v2.* or the path of a folder"):
+    with pytest.raises(
+        ValueError, match="must be one of .*albert-base-v2.* or the path of a folder"
+    ):
         inputs.model_folder(value)
     assert "albert-base-v2" in fetch.MODELS
 
@@ -189,5 +192,7 @@ def test_a_picture_by_name_or_path(tmp_path):
     own = shutil.copy(cat, tmp_path / "cat")
     assert inputs.picture("cat", {"cat": cat}) == cat
     assert inputs.picture(str(own), {"cat": cat}) == Path(own)
-    with pytest.raises(ValueError, match="image = 'dog': must be one of cat, or the path of a file"):
+    with pytest.raises(
+        ValueError, match="image = 'dog': must be one of cat, or the path of a file"
+    ):
         inputs.picture("dog", {"cat": cat})

@@ -92,8 +92,22 @@ def test_make_help_lists_every_target():
     assert set(targets) == described
 
 
-@pytest.mark.parametrize("module", ["attention", "features", "network", "dynamics", "synapse", "astrocyte", "tuning"])
+@pytest.mark.parametrize(
+    "module", ["attention", "features", "network", "dynamics", "synapse", "astrocyte", "tuning"]
+)
 def test_the_core_needs_numpy_alone(module):
     """SciPy is imported where a function needs it: importing it takes half a second."""
     program = f"import sys, tripartite.{module}; sys.exit('scipy' in sys.modules)"
     assert subprocess.run([sys.executable, "-c", program], cwd=ROOT).returncode == 0
+
+
+@pytest.mark.parametrize("command", [["check"], ["format", "--check"]])
+def test_style_is_that_of_the_tool(command):
+    """Rules and width are in pyproject.toml; `python -m ruff check --fix` and `ruff format` mend."""
+    done = subprocess.run(
+        [sys.executable, "-m", "ruff", *command, "--no-cache", "."],
+        cwd=ROOT,
+        capture_output=True,
+        text=True,
+    )
+    assert done.returncode == 0, done.stdout

@@ -5,9 +5,9 @@ import re
 import warnings
 from importlib import import_module
 
-import mutants
 import pytest
 
+import mutants
 from companion import choices, rerun, results, seeds
 from companion.chapters import chapters, find
 from companion.paths import DATA, ROOT
@@ -41,7 +41,9 @@ def test_a_run_is_kept_once_and_an_error_is_not(accepted, tmp_path):
     claim = result["claims"]["largest-value"]
     assert not claim["holds"] and claim["observed"] == pytest.approx(5, abs=0.01)
     assert result["figures"]["tiny-wave"][0] > result["figures"]["tiny-wave"][1]
-    again = rerun.rerun("01-tiny", {}, kept, "now", root=accepted.root, prefix=["false"])  # runs nothing
+    again = rerun.rerun(
+        "01-tiny", {}, kept, "now", root=accepted.root, prefix=["false"]
+    )  # runs nothing
     assert again == json.loads(kept.read_text())
     other = rerun.rerun("01-tiny", {}, kept, "later", root=accepted.root, prefix=["false"])
     assert "error" in other  # of other sources: what is kept does not count
@@ -53,7 +55,9 @@ def test_a_run_is_kept_once_and_an_error_is_not(accepted, tmp_path):
 def test_a_new_chapter_is_tried_alone_with_the_same_seeds(monkeypatch, tmp_path):
     """The others keep what they have shown; a draw of another date keeps nothing."""
     monkeypatch.setattr(results, "RESULTS", tmp_path)
-    monkeypatch.setattr(seeds, "rerun", lambda slug, values, kept, of: {"seconds": 1, "claims": {}} | values)
+    monkeypatch.setattr(
+        seeds, "rerun", lambda slug, values, kept, of: {"seconds": 1, "claims": {}} | values
+    )
 
     def tried(*words):
         monkeypatch.setattr("sys.argv", ["seeds", "--number", "3", *words])
@@ -65,7 +69,10 @@ def test_a_new_chapter_is_tried_alone_with_the_same_seeds(monkeypatch, tmp_path)
     first = tried("02", "--date", "2027-01-04")
     both = tried("12-robustness", "--date", "2027-01-04")
     assert list(both["chapters"]) == ["02-attention-as-a-kernel", "12-robustness"]
-    assert both["chapters"]["02-attention-as-a-kernel"] == first["chapters"]["02-attention-as-a-kernel"]
+    assert (
+        both["chapters"]["02-attention-as-a-kernel"]
+        == first["chapters"]["02-attention-as-a-kernel"]
+    )
     assert both["drawn"] == first["drawn"]
     later = tried("03", "--date", "2027-01-11")
     assert list(later["chapters"]) == ["03-neuron-astrocyte-network"]
@@ -82,7 +89,9 @@ def test_every_choice_in_a_chapter_is_listed():
         for cell in chapter.read().cells
         if cell.cell_type == "markdown" and re.search(r"^:class:.*\bchoice\b", cell.source, re.M)
     }
-    listed = {(choice["chapter"], choice["cell"]) for choice in choices.listed() if "cell" in choice}
+    listed = {
+        (choice["chapter"], choice["cell"]) for choice in choices.listed() if "cell" in choice
+    }
     assert listed == marked
 
 
@@ -148,9 +157,13 @@ def test_results_of_other_sources_are_named(monkeypatch, tmp_path):
         assert (slug in stale["seeds"]) == named
         assert (slug in stale.get("environments", [])) == named
     sound = results.of_mutant("attention", "attention::x")
-    results.report("mutants", {"mutants": [{"module": "attention", "test": "attention::x", "of": sound}]})
+    results.report(
+        "mutants", {"mutants": [{"module": "attention", "test": "attention::x", "of": sound}]}
+    )
     assert "mutants" not in results.stale()
-    results.report("mutants", {"mutants": [{"module": "features", "test": "attention::x", "of": sound}]})
+    results.report(
+        "mutants", {"mutants": [{"module": "features", "test": "attention::x", "of": sound}]}
+    )
     assert results.stale()["mutants"] == ["tripartite.features"]
     assert "mutants: stale for tripartite.features: make mutants" in results.lines()
 

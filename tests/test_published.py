@@ -72,9 +72,7 @@ def untrained_queries(n: int, d_model: int, n_heads: int, x: np.ndarray, seed: i
     maps = [Linear(np.full((d_model, d_model), 7.0), np.full(d_model, 7.0))] * 6
     block = Block(*maps, *[Norm(np.full(d_model, 3.0), np.full(d_model, 2.0))] * 2)
     drawn = [published.untrained(block, rng) for _ in range(n)]
-    found = [
-        encoder.project(b, encoder.attention_input(b, x, wiring), n_heads)[:2] for b in drawn
-    ]
+    found = [encoder.project(b, encoder.attention_input(b, x, wiring), n_heads)[:2] for b in drawn]
     return np.moveaxis(np.array(found), 1, 0)
 
 

@@ -81,7 +81,9 @@ def test_the_span_follows_from_matplotlibs_margins(reader):
     np.testing.assert_allclose(values, [[0, 0.5], [1, 0.25], [0.75, np.nan]], atol=1e-12)
     assert unit == 1 / 400
     hidden = np.minimum(curves, 320)  # the highest value is not seen: the other end tells
-    np.testing.assert_allclose(reader.in_spans(hidden, 440)[0], np.minimum(values, 0.75), atol=1e-12)
+    np.testing.assert_allclose(
+        reader.in_spans(hidden, 440)[0], np.minimum(values, 0.75), atol=1e-12
+    )
     for wrong in (curves - 5, np.clip(curves, 100, 320)):
         with pytest.raises(ValueError, match="margins of .* pixels, not 20.0"):
             reader.in_spans(wrong, 440)
@@ -95,6 +97,8 @@ def test_another_picture_is_refused(reader, tmp_path):
     png = base64.b64encode((DATA / "images/cat.jpg").read_bytes()).decode()
     output = nbformat.v4.new_output("display_data", data={"image/png": png})
     path = tmp_path / "a.ipynb"
-    nbformat.write(nbformat.v4.new_notebook(cells=[nbformat.v4.new_code_cell(outputs=[output])]), path)
+    nbformat.write(
+        nbformat.v4.new_notebook(cells=[nbformat.v4.new_code_cell(outputs=[output])]), path
+    )
     with pytest.raises(ValueError, match="has no picture whose frame is known"):
         reader.stored_picture(path, reader.STORED["vision"])

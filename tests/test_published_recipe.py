@@ -81,7 +81,10 @@ def text_of(n_tokens: int, folder) -> tuple[str, list[int]]:
 def curves(weights, ids):
     """Z and responses (1,000 and 100,000 neurons), by sums over tokens as they are written down."""
     w = {name.removeprefix("albert."): x.astype(float) for name, x in weights.items()}
-    x = w["embeddings.word_embeddings.weight"][ids] + w["embeddings.token_type_embeddings.weight"][0]
+    x = (
+        w["embeddings.word_embeddings.weight"][ids]
+        + w["embeddings.token_type_embeddings.weight"][0]
+    )
     x = x + w["embeddings.position_embeddings.weight"][: len(ids)]
     x = (x - x.mean(1, keepdims=True)) / np.sqrt(x.var(1, keepdims=True) + 1e-12)
     x = x * w["embeddings.LayerNorm.weight"] + w["embeddings.LayerNorm.bias"]
@@ -123,7 +126,11 @@ def test_the_recipe_from_weights_to_published_curves(folder, weights, tmp_path):
         ("ratio_1000", few / z),
         ("ratio_100000", many / z),
     ):
-        np.testing.assert_allclose(shown[name], expected, rtol=2e-8, atol=1e-9 * z.max())  # kept with 9 digits
+        np.testing.assert_allclose(
+            shown[name], expected, rtol=2e-8, atol=1e-9 * z.max()
+        )  # kept with 9 digits
     claims = recorded(nbformat.read(made / "chapter.ipynb", 4))
-    compared = claims["published-curves-recomputed"]  # made with ALBERT's shapes, and false of these weights
+    compared = claims[
+        "published-curves-recomputed"
+    ]  # made with ALBERT's shapes, and false of these weights
     assert not compared["holds"]

@@ -10,7 +10,13 @@ from tripartite.imaging import INDICATORS
 from tripartite.quantities import UNITS
 from tripartite.synapse import SYNAPSES
 
-SETS = [*SYNAPSES.values(), *ASTROCYTES.values(), *GLIOTRANSMISSION.values(), Times(), *INDICATORS.values()]
+SETS = [
+    *SYNAPSES.values(),
+    *ASTROCYTES.values(),
+    *GLIOTRANSMISSION.values(),
+    Times(),
+    *INDICATORS.values(),
+]
 SYNAPSE = SYNAPSES["stimberg2019-ex3"]
 
 

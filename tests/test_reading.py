@@ -18,11 +18,12 @@ from xml.etree import ElementTree
 import nbformat
 import numpy as np
 import pytest
+from fontTools.pens.recordingPen import RecordingPen
+from fontTools.ttLib import TTFont
+
 from companion import pdf
 from companion.chapters import chapters
 from companion.paths import DATA, ROOT
-from fontTools.pens.recordingPen import RecordingPen
-from fontTools.ttLib import TTFont
 from test_site import SETTLE, documents, origin  # noqa: F401
 from tripartite import attention, features, network, pretrained
 
@@ -255,7 +256,16 @@ def test_install_cell_names_what_the_code_imports():
     direct = set(re.findall(r"^\s*(?:from|import) (\w+)", "\n".join(
         p.read_text() for folder in ("tripartite", "companion") for p in (ROOT / "code" / folder).glob("*.py")
     ), re.M))  # fmt: skip
-    ours = {"tripartite", "companion", "nbclient", "papermill", "packaging", "IPython", "traitlets", "uv"}
+    ours = {
+        "tripartite",
+        "companion",
+        "nbclient",
+        "papermill",
+        "packaging",
+        "IPython",
+        "traitlets",
+        "uv",
+    }
     third = {n for n in direct & set(loaded.split()) if n not in sys.stdlib_module_names | ours}
     assert third <= set(told.values()), third - set(told.values())
 
@@ -360,7 +370,9 @@ def test_equations_fit_a_phone_or_scroll_in_their_box(browser, origin):
 
 def test_a_word_of_every_day_leads_to_the_glossary_only_where_it_is_the_term(chapter_pages):
     """Powers of ten are not the power of a test."""
-    links = {slug: soup.select('a.term[href$="#term-power"]') for slug, soup in chapter_pages.items()}
+    links = {
+        slug: soup.select('a.term[href$="#term-power"]') for slug, soup in chapter_pages.items()
+    }
     assert [slug for slug, found in links.items() if found] == ["17-predictions"]
     words = {slug: soup.article.get_text() for slug, soup in chapter_pages.items()}
     assert sum("power" in text for text in words.values()) > 5
@@ -452,7 +464,9 @@ def test_one_pruned_sheet_shows_what_all_sheets_show(browser, origin, site, page
     """Every element at its place and in its colours, on a desk and on a phone."""
     sheet = pages[f"{page}.html"].select_one("link[rel=stylesheet]")
     up = "../" * page.count("/")
-    whole = "".join(f'<link rel="stylesheet" href="{up}{name}">' for name in sheet["data-of"].split())
+    whole = "".join(
+        f'<link rel="stylesheet" href="{up}{name}">' for name in sheet["data-of"].split()
+    )
     own = (site / "_static/site.css").read_text(encoding="utf-8")
     icons = re.match(r":root\{--icon[^}]*\}", own)[0]
     mathematics = json.loads(extension("typeset").KEPT.read_text())["sheet"]
@@ -465,8 +479,13 @@ def test_one_pruned_sheet_shows_what_all_sheets_show(browser, origin, site, page
     for body in (text, changed):
         context = browser.new_context(color_scheme=theme, reduced_motion="reduce")
         tab = context.new_page()
-        tab.route(f"**/{page}.html", lambda route: route.fulfill(body=body, content_type="text/html"))
-        tab.route("**/*.woff2", lambda route: route.fulfill(path=ICON_FONTS / route.request.url.split("/")[-1]))
+        tab.route(
+            f"**/{page}.html", lambda route: route.fulfill(body=body, content_type="text/html")
+        )
+        tab.route(
+            "**/*.woff2",
+            lambda route: route.fulfill(path=ICON_FONTS / route.request.url.split("/")[-1]),
+        )
         for size in ({"width": 1440, "height": 900}, {"width": 390, "height": 844}):
             tab.set_viewport_size(size)
             tab.goto(f"{origin}/{page}.html")
@@ -539,7 +558,9 @@ def test_a_phone_lays_out_a_chapter_as_it_is_read(browser, origin, page):
 
 def test_a_link_into_a_chapter_leads_there_on_a_phone(browser, origin, pages):
     page = "book/15-memory.html"
-    anchors = [e["id"] for e in pages[page].select(".bd-article figure[id], .bd-article div.math[id]")]
+    anchors = [
+        e["id"] for e in pages[page].select(".bd-article figure[id], .bd-article div.math[id]")
+    ]
     for anchor in anchors[::4] + anchors[-1:]:
         tab = browser.new_page(viewport={"width": 390, "height": 844})
         tab.goto(f"{origin}/{page}#{anchor}", wait_until="networkidle")
@@ -552,9 +573,13 @@ def test_a_reader_s_browser_typesets_what_the_build_did_not(browser, origin, sit
     """Where no Chromium built the site; formulas have the size that they have where one did."""
     page = "book/03-neuron-astrocyte-network.html"
     typeset = extension("typeset")
-    formula = {markup: tex for tex, markup in json.loads(typeset.KEPT.read_text())["markup"].items()}
+    formula = {
+        markup: tex for tex, markup in json.loads(typeset.KEPT.read_text())["markup"].items()
+    }
     text = (site / page).read_text(encoding="utf-8")
-    raw = re.sub(r"<mjx-container.*?</mjx-container>", lambda m: formula[m[0]], text, flags=re.DOTALL)
+    raw = re.sub(
+        r"<mjx-container.*?</mjx-container>", lambda m: formula[m[0]], text, flags=re.DOTALL
+    )
     sizes = []
     for body in (text, raw):
         tab = browser.new_page(viewport={"width": 1440, "height": 900})

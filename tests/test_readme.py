@@ -13,11 +13,11 @@ import sys
 import nbformat
 import numpy as np
 import pytest
-from conftest import ROOT
-from test_sweep import imports_of
 
 from companion import fetch
 from companion.chapters import find
+from conftest import ROOT
+from test_sweep import imports_of
 
 README = (ROOT / "README.md").read_text(encoding="utf-8")
 BLOCKS = re.findall(r"^```(\w*)\n(.*?)^```", README, re.M | re.S)
@@ -29,11 +29,11 @@ COMMANDS = [
 ]
 CODE = [block for language, block in BLOCKS if language == "python"]
 CLAIM = re.search(r'"claim ([\w-]+)"', README)[1]
-STANDS_IN = f"""\
+STANDS_IN = """\
 x = np.arange(4.0) + seed
 fig, ax = plt.subplots()
 ax.plot(x, x * n_large)
-publish(fig, "head-atlas", data={{"x": x, "y": x * n_large}})"""
+publish(fig, "head-atlas", data={"x": x, "y": x * n_large})"""
 CLAIMS = f'claim("C4", "{CLAIM}", "Stands in", float(n_large + head), "> 0", kind="result")'
 
 

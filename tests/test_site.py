@@ -13,7 +13,6 @@ import axe_playwright_python
 import pytest
 import yaml
 from bs4 import BeautifulSoup
-from companion.chapters import chapters
 
 from companion.chapters import chapters
 from companion.claims import recorded
@@ -381,9 +380,15 @@ def test_a_chapter_with_its_pictures_is_light(site, documents):
     for page in (f"book/{chapter.slug}" for chapter in chapters()):
         path = site / f"{page}.html"
         pictures = {(path.parent / i["src"]).resolve() for i in documents[path].find_all("img")}
-        data = [path.parent / urlsplit(e["data-from"]).path for e in documents[path].select(".explorer")]
-        weights[page] = sum(len(gzip.compress(file.read_bytes())) for file in (path, *pictures, *data))
-    heavy = {page: f"{weight / 1000:.0f} kB" for page, weight in weights.items() if weight > 400_000}
+        data = [
+            path.parent / urlsplit(e["data-from"]).path for e in documents[path].select(".explorer")
+        ]
+        weights[page] = sum(
+            len(gzip.compress(file.read_bytes())) for file in (path, *pictures, *data)
+        )
+    heavy = {
+        page: f"{weight / 1000:.0f} kB" for page, weight in weights.items() if weight > 400_000
+    }
     assert not heavy, heavy
 
 
@@ -431,7 +436,12 @@ def test_ledgers_list_every_figure_and_every_claim(site, documents):
     assert sorted(linked) == sorted(FIGURES)
     ledger = documents[site / "book" / "claims.html"]
     checks = {a["href"] for a in ledger.select(".ledger-notes a")}
-    claims = [f"{c.slug}.html#cell-{cell}" for c in chapters() for claim in recorded(c.read()).values() for cell in [claim["cell"]]]
+    claims = [
+        f"{c.slug}.html#cell-{cell}"
+        for c in chapters()
+        for claim in recorded(c.read()).values()
+        for cell in [claim["cell"]]
+    ]
     assert len(claims) > 60 and checks.issuperset(claims)
 
 

@@ -5,6 +5,7 @@ from itertools import combinations
 
 import numpy as np
 import pytest
+
 from companion import COLOURS
 from companion.paths import ROOT
 
@@ -77,7 +78,9 @@ def flipped(colour):
     found = re.search(r"filter: invert\((.*?)\) hue-rotate\(180deg\) brightness\((.*?)\);", css)
     invert, brightness = float(found[1]), float(found[2])
     weights = np.array([0.213, 0.715, 0.072])
-    turn = 2 * np.outer(np.ones(3), weights) - np.eye(3)  # the specification's matrix at 180 degrees
+    turn = 2 * np.outer(np.ones(3), weights) - np.eye(
+        3
+    )  # the specification's matrix at 180 degrees
     step = invert + colour * (1 - 2 * invert)
     return np.clip(np.clip(turn @ step, 0, 1) * brightness, 0, 1)
 

@@ -44,10 +44,7 @@ def test_a_spike_acts_in_the_published_order():
 
 
 @given(
-    rate=st.floats(0.05, 200),
-    U_0=st.floats(0.02, 1),
-    alpha=st.floats(0, 1),
-    Gamma=st.floats(0, 1),
+    rate=st.floats(0.05, 200), U_0=st.floats(0.02, 1), alpha=st.floats(0, 1), Gamma=st.floats(0, 1)
 )
 def test_long_regular_trains_end_in_the_stationary_response(rate, U_0, alpha, Gamma):
     p = replace(P, U_0=U_0, alpha=alpha)

@@ -3,6 +3,7 @@
 import numpy as np
 import pytest
 from safetensors.numpy import save_file
+
 from tripartite import attention, features, network, tuning
 
 RANDOM = [kind for kind in tuning.KINDS if kind != "prototypes"]

@@ -177,7 +177,9 @@ def swapped_profile() -> bytes:
     """An ICC profile by which a file's first channel is green and its second red."""
     made = ImageCms.ImageCmsProfile(ImageCms.createProfile("sRGB")).tobytes()
     end = 132 + 12 * int.from_bytes(made[128:132], "big")  # of the table of tags
-    tags = made[132:end].replace(b"rXYZ", b"----").replace(b"gXYZ", b"rXYZ").replace(b"----", b"gXYZ")
+    tags = (
+        made[132:end].replace(b"rXYZ", b"----").replace(b"gXYZ", b"rXYZ").replace(b"----", b"gXYZ")
+    )
     return made[:132] + tags + made[end:]
 
 
@@ -198,7 +200,10 @@ def test_colours_are_those_that_the_profile_means(tmp_path, kind):
 def test_a_profile_serves_palettes_and_transparency_too(tmp_path):
     colours = np.array([[[200, 40, 90], [10, 250, 30]]], np.uint8)
     opaque = Image.fromarray(colours)
-    for name, picture in (("P", opaque.convert("P", palette=Image.Palette.ADAPTIVE)), ("RGBA", opaque.convert("RGBA"))):
+    for name, picture in (
+        ("P", opaque.convert("P", palette=Image.Palette.ADAPTIVE)),
+        ("RGBA", opaque.convert("RGBA")),
+    ):
         if name == "RGBA":
             picture.putpixel((1, 0), (10, 250, 30, 0))
         picture.save(tmp_path / f"{name}.png", icc_profile=swapped_profile())
@@ -212,7 +217,9 @@ def test_a_profile_serves_palettes_and_transparency_too(tmp_path):
 def test_a_profile_that_cannot_be_used_is_refused_in_words(tmp_path, bad):
     file = tmp_path / "own.png"
     Image.new("RGB", (8, 8), "red").save(file, icc_profile=bad)
-    with pytest.raises(ValueError, match=r"own.png: its colour profile cannot be used .*: save the picture as sRGB"):
+    with pytest.raises(
+        ValueError, match=r"own.png: its colour profile cannot be used .*: save the picture as sRGB"
+    ):
         vision.upright(file)
 
 

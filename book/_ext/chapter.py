@@ -16,8 +16,9 @@ from pathlib import Path
 from urllib.parse import quote
 
 import nbformat
-from companion.files import write_bytes
 from docutils import nodes
+
+from companion.files import write_bytes
 
 CHAPTER = re.compile(r"book/(\d\d)-")
 MINUTES = re.compile(r"[;.,]?\s*(?:About )?(\d+) minutes\.?\s*$")
@@ -106,10 +107,7 @@ def name_claims(doctree, docname):
 def _run_row(app, docname, number):
     slug = docname.split("/")[-1]
     up = "../" * docname.count("/")
-    links = {
-        "notebook": f"{up}notebooks/{slug}.ipynb",
-        "script": f"{up}notebooks/{slug}.py",
-    }
+    links = {"notebook": f"{up}notebooks/{slug}.ipynb", "script": f"{up}notebooks/{slug}.py"}
     downloads = ", ".join(
         f'<a href="{to}" download title="download this chapter as a {kind}">{kind}</a>'
         for kind, to in links.items()

@@ -18,8 +18,9 @@ from urllib.parse import quote, urlsplit
 import glyphs
 import prune
 import typeset
-from companion.files import write_bytes
 from sphinx.util import logging
+
+from companion.files import write_bytes
 
 SHEET = re.compile(r'\s*<link(?= )(?=[^>]* rel="stylesheet")[^>]* href="(?P<address>[^"]*)"[^>]*>')
 BUNDLE = "_static/site.css"
@@ -144,7 +145,9 @@ def draw(icons: dict[str, str], match: re.Match) -> str:
 def patient(script: str) -> str:
     """The theme's script, measuring each block once it is laid out."""
     if script.count(MEASURE) != 1:
-        logger.warning("%s no longer measures blocks as it did: look at first_paint.py", THEME_SCRIPT)
+        logger.warning(
+            "%s no longer measures blocks as it did: look at first_paint.py", THEME_SCRIPT
+        )
         return script
     return WHEN_SHOWN + script.replace(MEASURE, MEASURE_LATER)
 
@@ -173,7 +176,9 @@ def hasten(text: str, icons: dict[str, str], options: str, searching: bool) -> s
         text = unneeded.sub("", text)
     text = SCRIPT.sub("<script defer", text)
     text = PICTURE.sub('<img loading="lazy" ', text)
-    text = text.replace(' aria-label="Toggle hidden content"', "")  # its words say what a fold holds
+    text = text.replace(
+        ' aria-label="Toggle hidden content"', ""
+    )  # its words say what a fold holds
     return ICON.sub(partial(draw, icons), text)
 
 

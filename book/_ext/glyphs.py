@@ -8,8 +8,9 @@ import re
 from os.path import basename
 from pathlib import Path
 
-from companion.files import write_bytes
 from fontTools import subset
+
+from companion.files import write_bytes
 
 GLYPH = re.compile(r'"\\(f[0-9a-f]{3})"')
 FACE = re.compile(

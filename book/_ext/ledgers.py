@@ -85,7 +85,11 @@ def seeds_of(tried: dict, slug: str, claim: dict) -> dict | None:
 def counted(claims) -> str:
     """How many claims there are of each kind, in words."""
     kinds = [claim["kind"] for claim in claims]
-    words = {"identity": ("identity", "identities"), "fact": ("fact", "facts"), "result": ("result", "results")}
+    words = {
+        "identity": ("identity", "identities"),
+        "fact": ("fact", "facts"),
+        "result": ("result", "results"),
+    }
     parts = [f"{n} {words[kind][n != 1]}" for kind in KINDS if (n := kinds.count(kind))]
     return ", ".join(parts)
 
@@ -164,7 +168,9 @@ def margin(values: list[float], bound: str) -> float:
     Where the bound is zero, relative to the largest value.
     """
     low, high = limits(bound)
-    size = (high - low) / 2 if math.isfinite(high - low) else abs(low if math.isfinite(low) else high)
+    size = (
+        (high - low) / 2 if math.isfinite(high - low) else abs(low if math.isfinite(low) else high)
+    )
     return float(min(margins(np.array(values), bound))) / (size or max(map(abs, values)) or 1)
 
 
@@ -202,7 +208,9 @@ def ledger_claims(srcdir):
             if claim["kind"] == "result" and seen:
                 values = list(seen["observed"].values())
                 held = f"{len(values) - len(seen['fails'])} of {len(values)} new seeds"
-                notes.append(f'<a href="seeds.html">{held}</a>: {number(worst(values, seen["bound"]))} at worst')
+                notes.append(
+                    f'<a href="seeds.html">{held}</a>: {number(worst(values, seen["bound"]))} at worst'
+                )
             elif claim["kind"] == "result":
                 notes.append("its bound still awaits new seeds")
             shown = {key: value for key, value in claim.items() if key != "cell"}
@@ -225,6 +233,7 @@ def stated(srcdir) -> dict[str, dict]:
 
 def _plain(text: str) -> str:
     """Markup of a table's cell: math becomes italics, powers are raised."""
+
     def raised(m):
         return "<i>" + re.sub(r"\^(\w)", r"<sup>\1</sup>", m[1]) + "</i>"
 
@@ -247,13 +256,18 @@ def ledger_verdicts(srcdir):
         notes = [
             counted(c for _, c in checks) or "no check",
             f"in chapters {links}" if links else "in no chapter",
-            f"{held} of {len(drawn)} results held for every new seed" if new else "no new seeds yet",
+            f"{held} of {len(drawn)} results held for every new seed"
+            if new
+            else "no new seeds yet",
         ]
         spans = "".join(f"<span>{note}</span>" for note in notes)
         why = re.sub(r"^shown(, with limits)?:? *", "", says["stands"])
-        yield f"{name}: {says['short']}", (
-            f'<div class="ledger"><p>{verdict(word, good or None)}: {_plain(why)}.</p>'
-            f'<p>Refuted by: {_plain(says["refuted"])}.</p><div class="ledger-notes">{spans}</div></div>'
+        yield (
+            f"{name}: {says['short']}",
+            (
+                f'<div class="ledger"><p>{verdict(word, good or None)}: {_plain(why)}.</p>'
+                f'<p>Refuted by: {_plain(says["refuted"])}.</p><div class="ledger-notes">{spans}</div></div>'
+            ),
         )
 
 
@@ -270,7 +284,11 @@ def ledger_choices(srcdir):
             broken += result is not None and not _sound(result)
         where = cell_link(slug, choice["cell"], chapter_words(slug)) if "cell" in choice else None
         where = where or f'<a href="{slug}.html">{chapter_words(slug)}</a>'
-        tried = f"{len(rows)} alternatives" if executed == len(rows) else f"{executed} of {len(rows)} alternatives executed so far"
+        tried = (
+            f"{len(rows)} alternatives"
+            if executed == len(rows)
+            else f"{executed} of {len(rows)} alternatives executed so far"
+        )
         if "fixed" in choice:
             final = verdict("nothing to execute", None) + f": {_code(choice['fixed'])}"
         elif not executed:
@@ -294,7 +312,10 @@ def _code(text: str) -> str:
 
 
 def _alternative(slug: str, alternative: dict, result: dict | None, commit) -> list[str]:
-    does = [f"<code>-p {esc(k)}={esc(str(v))}</code>" for k, v in alternative.get("parameters", {}).items()]
+    does = [
+        f"<code>-p {esc(k)}={esc(str(v))}</code>"
+        for k, v in alternative.get("parameters", {}).items()
+    ]
     does += [f"<code>{esc(new.strip())}</code>" for _, _, new in alternative.get("edits", [])]
     words = f"{esc(alternative['words'])}<br>{' '.join(does)}"
     if result is None:
@@ -325,9 +346,13 @@ def ledger_seeds(srcdir):
             held = len(values) - len(claim["fails"])
             verdicts = verdict(f"{held} of {len(values)} hold", not claim["fails"])
             if not counts:
-                verdicts += " " + verdict("its bound was fixed later: this draw does not count", None)
+                verdicts += " " + verdict(
+                    "its bound was fixed later: this draw does not count", None
+                )
             low, high = min(values), max(values)
-            reached = number(low) if number(low) == number(high) else f"{number(low)} to {number(high)}"
+            reached = (
+                number(low) if number(low) == number(high) else f"{number(low)} to {number(high)}"
+            )
             blocks += (
                 f"<p>{cell_link(slug, claim['cell'], claim['paper_claim'])} {esc(claim['statement'])}.</p>"
                 f"{band(values, claim['bound'])}"
@@ -358,10 +383,16 @@ def ledger_environments(srcdir):
         largest = max((deviation for deviation, _ in compared), default=math.nan)
         numbers = ", ".join(str(int(slug[:2])) for slug in tried)
         numbers = f"all {len(tried)}" if tried.keys() == digests().keys() else numbers
-        texts = [f"{slug}: text of {', '.join(c['texts'])}" for slug, c in tried.items() if c.get("texts")]
+        texts = [
+            f"{slug}: text of {', '.join(c['texts'])}"
+            for slug, c in tried.items()
+            if c.get("texts")
+        ]
         problems = "; ".join(map(esc, beyond + texts + errors + fails))
         old = [
-            slug for slug, c in tried.items() if freshness(c.get("of"), slug, environment.get("commit"))
+            slug
+            for slug, c in tried.items()
+            if freshness(c.get("of"), slug, environment.get("commit"))
         ]
         if old:
             names = ", ".join(str(int(slug[:2])) for slug in old)
@@ -416,7 +447,11 @@ def ledger_mutants(srcdir):
                 esc(m["kind"]),
                 f"<code>{esc(m['test'].split('::')[1].replace('_', ' '))}</code>",
                 (verdict("caught", True) if m["caught"] else verdict("SURVIVED", False))
-                + ("" if m.get("of") == of_mutant(module, m["test"]) else " " + verdict("before later changes", None)),
+                + (
+                    ""
+                    if m.get("of") == of_mutant(module, m["test"])
+                    else " " + verdict("before later changes", None)
+                ),
             ]
             for m in mutants
         ]
@@ -477,7 +512,9 @@ def facts() -> dict[str, object]:
         "environments.largest": f"{max((d for ds in deviations.values() for d in ds), default=math.nan):.1e}",
         "environments.threads": f"{max(deviations.get('threads', [math.nan])):.1e}",
         "environments.oldest": f"{max(deviations.get('oldest', [math.nan])):.1e}",
-        "environments.processor": next((e["processor"] for e in environments if "processor" in e), "?"),
+        "environments.processor": next(
+            (e["processor"] for e in environments if "processor" in e), "?"
+        ),
         "mutants.number": len(mutants),
         "mutants.caught": sum(m["caught"] for m in mutants),
         "mutants.survivors": sum(not m["caught"] for m in mutants),

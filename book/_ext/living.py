@@ -11,10 +11,11 @@ from math import sqrt
 
 import draw_circuit as draw
 import numpy as np
-from companion.paths import data
 from docutils import nodes
 from docutils.parsers.rst import Directive
 from draw_circuit import COLUMNS, HIDDEN_X, INPUTS, OUTPUT_Y, ROWS, SOMA, TAP_X
+
+from companion.paths import data
 from tripartite import attention, features, network, pretrained
 
 RECORDING = "recordings/minilm-attention.safetensors"
@@ -68,7 +69,10 @@ def beside():
     """How the head shown compares with all others: errors over a whole paragraph, mean over seeds."""
     rows = np.genfromtxt(data(ATLAS), delimiter=",", names=True)
     mine = (rows["layer"] == LAYER) & (rows["head"] == HEAD)
-    heads = {name: rows[name].reshape(len(np.unique(rows["seed"])), -1).mean(axis=0) for name in ("error", "output")}
+    heads = {
+        name: rows[name].reshape(len(np.unique(rows["seed"])), -1).mean(axis=0)
+        for name in ("error", "output")
+    }
     return {
         "heads": heads["error"].size,
         "response": rows["error"][mine].mean(),

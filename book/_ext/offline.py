@@ -10,7 +10,14 @@ from pathlib import Path
 
 from companion.files import write_bytes
 
-COMPONENTS = ("startup", "core", "input/tex", "output/chtml", "output/chtml/fonts/tex", "a11y/assistive-mml")
+COMPONENTS = (
+    "startup",
+    "core",
+    "input/tex",
+    "output/chtml",
+    "output/chtml/fonts/tex",
+    "a11y/assistive-mml",
+)
 FONTS = "output/chtml/fonts/woff-v2"
 
 

@@ -17,7 +17,10 @@ def size_of(path: Path) -> tuple[int, int] | None:
     """Width and height in CSS pixels, where the file says so."""
     if path.suffix == ".svg":
         head = path.read_text(encoding="utf-8")[:3000]
-        found = [re.search(rf'<svg [^>]*?\b{side}="([\d.]+)(pt|px|)"', head) for side in ("width", "height")]
+        found = [
+            re.search(rf'<svg [^>]*?\b{side}="([\d.]+)(pt|px|)"', head)
+            for side in ("width", "height")
+        ]
         return tuple(round(float(f[1]) * PIXELS[f[2]]) for f in found) if all(found) else None
     if path.suffix in (".png", ".jpg"):
         from PIL import Image

@@ -11,8 +11,9 @@ import json
 import re
 from pathlib import Path
 
-from companion.files import write_bytes
 from docutils import nodes
+
+from companion.files import write_bytes
 
 GLOSSARY, NOTATION = "book/glossary", "book/notation"
 # words of every day: they mean their entry only in a paragraph that speaks of this

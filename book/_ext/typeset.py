@@ -11,9 +11,10 @@ import re
 import shutil
 from pathlib import Path
 
+from sphinx.util import logging
+
 from companion.files import write_bytes
 from companion.paths import BUILD
-from sphinx.util import logging
 
 KEPT = BUILD / "mathematics.json"  # formulas and their sheet, from one build to the next
 FONTS = "output/chtml/fonts/woff-v2"

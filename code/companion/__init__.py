@@ -14,4 +14,16 @@ from .style import COLOURS, use_style
 # libraries that download import a progress bar, which asks for a widget library nothing here needs
 warnings.filterwarnings("ignore", message="IProgress not found")
 
-__all__ = ["COLOURS", "Choice", "claim", "data", "explorer", "film", "progress", "prose", "publish", "table", "use_style"]
+__all__ = [
+    "COLOURS",
+    "Choice",
+    "claim",
+    "data",
+    "explorer",
+    "film",
+    "progress",
+    "prose",
+    "publish",
+    "table",
+    "use_style",
+]

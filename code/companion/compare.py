@@ -94,11 +94,17 @@ def deviates(series: str, deviation: float) -> str:
 
 
 def _claim(a: dict, b: dict) -> list[str]:
-    words = [f"claim {a.get('name')}: {k} {a[k]!r}, committed {b.get(k)!r}" for k in a if _differs(a, b, k)]
+    words = [
+        f"claim {a.get('name')}: {k} {a[k]!r}, committed {b.get(k)!r}"
+        for k in a
+        if _differs(a, b, k)
+    ]
     ends = [abs(end) for end in limits(b["bound"]) if math.isfinite(end)]
     observed = [float(claim["observed"]) for claim in (a, b)]
     if b.get("kind") != "identity" and not same_number(*observed, scale=max(ends)):
-        words.append(f"claim {a.get('name')}: observed {observed[0]:.4g}, committed {observed[1]:.4g}")
+        words.append(
+            f"claim {a.get('name')}: observed {observed[0]:.4g}, committed {observed[1]:.4g}"
+        )
     return words
 
 
@@ -214,7 +220,9 @@ class Comparison:
         for name, c in named(self.claims).items():
             verdict = "holds" if c["holds"] else "FAILS"
             row = {"figure": c["figure"], "tolerance": c["bound"]}
-            rows.append(row | _row(f"{c['paper_claim']} {name}: {c['statement']}", c["observed"], verdict))
+            rows.append(
+                row | _row(f"{c['paper_claim']} {name}: {c['statement']}", c["observed"], verdict)
+            )
         number = len(self.differences)
         rest = _row("other outputs that differ", number, "DIFFERS" if number else "same")
         return [*rows, {"figure": None, "tolerance": 0} | rest]

@@ -129,7 +129,9 @@ def read_only_checkout(folder: Path) -> Path:
 def has_locale(name: str, variables: dict[str, str]) -> bool:
     check = f"import locale; locale.setlocale(locale.LC_ALL, {name!r})"
     command = [sys.executable, "-c", check]
-    return not subprocess.run(command, env=os.environ | variables, stderr=subprocess.DEVNULL).returncode
+    return not subprocess.run(
+        command, env=os.environ | variables, stderr=subprocess.DEVNULL
+    ).returncode
 
 
 def run(environment: Environment, temporary: Path, workers: int) -> dict:
@@ -141,7 +143,11 @@ def run(environment: Environment, temporary: Path, workers: int) -> dict:
     if environment.read_only:
         settings["root"] = read_only_checkout(temporary / "checkout")
         if os.getuid() == 0:  # whom no permission stops, unless this right is taken away
-            settings["prefix"] = ["setpriv", "--bounding-set=-dac_override", "--inh-caps=-dac_override"]
+            settings["prefix"] = [
+                "setpriv",
+                "--bounding-set=-dac_override",
+                "--inh-caps=-dac_override",
+            ]
     known = chapters()
     chosen = [c for c in known if environment.every_chapter or c.slug in QUICK]
     kept = BUILD / "environments" / environment.name
@@ -166,7 +172,9 @@ def run(environment: Environment, temporary: Path, workers: int) -> dict:
 def main() -> None:
     options = argparse.ArgumentParser(description=__doc__)
     options.add_argument("--workers", type=int, default=1)
-    options.add_argument("names", nargs="*", help="only these; the others keep what they have shown")
+    options.add_argument(
+        "names", nargs="*", help="only these; the others keep what they have shown"
+    )
     given = options.parse_args()
     known = {environment.name: environment for environment in [*ENVIRONMENTS, *processors()]}
     if odd := set(given.names) - known.keys():

@@ -86,7 +86,9 @@ def explorer(
     shape = tuple(len(c.values) for c in choices)
     at = tuple(c.nearest(value) for c, value in zip(choices, start, strict=True))
     drawn = [(line, *_checked(name, shape, x, y)) for line, x, y in lines]
-    shown = {label: (_fits(name, shape, values), form) for label, (values, form) in readouts.items()}
+    shown = {
+        label: (_fits(name, shape, values), form) for label, (values, form) in readouts.items()
+    }
     fig.set_dpi(72)  # so that a pixel is a point of the SVG
     for k, (line, x, y) in enumerate(drawn):
         line.set(data=(x, _at(y, at)), gid=f"line-{k}")

@@ -135,7 +135,7 @@ NOTEBOOKS = RemoteModel(  # the authors' own on language; it has no licence, so 
     files={
         "ALBERT_Neuron_Astrocyte.ipynb": File(
             "6e2860050f27025bc2a6ca99b40381cbf4089f8c3cdde5d0f00df92a9ee11f03", 285_725
-        ),
+        )
     },
     hub="https://raw.githubusercontent.com/kozleo/Building_Transformers_from_Neurons_and_Astrocytes/"
     "038f1940948b655060c3550f1219fdbcbe47c1b6",

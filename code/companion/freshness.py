@@ -95,7 +95,10 @@ def _files(parts: list[str], root: Path) -> Iterable[Path]:
     if not parts or parts[0] not in PACKAGES:
         return
     for k in range(1, len(parts) + 1):
-        for path in (root.joinpath(*parts[:k], "__init__.py"), root.joinpath(*parts[:k]).with_suffix(".py")):
+        for path in (
+            root.joinpath(*parts[:k], "__init__.py"),
+            root.joinpath(*parts[:k]).with_suffix(".py"),
+        ):
             if path.exists():
                 yield path
 

@@ -50,7 +50,9 @@ def tokens(model: TextModel, passage: str, limit: int | None = None) -> Tokens:
     that does not read text.
     """
     if not isinstance(model, TextModel):
-        raise ValueError(f"model is a {type(model).__name__}: must be a BERT or ALBERT, which read text")
+        raise ValueError(
+            f"model is a {type(model).__name__}: must be a BERT or ALBERT, which read text"
+        )
     most = min(limit or model.n_positions, model.n_positions)
     # a tokenizer needs seconds for megabytes: the beginning is enough where it fills the model,
     # and where the word that it ends in, cut anywhere, lies beyond

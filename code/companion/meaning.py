@@ -1,4 +1,4 @@
-"""A digest of Python code that comments, docstrings, annotations and layout do not change."""
+"""A digest of Python code that comments, docstrings, annotations, layout and order of imports do not change."""
 
 from __future__ import annotations
 
@@ -6,6 +6,7 @@ import ast
 import hashlib
 import json
 from functools import cache
+from itertools import groupby
 
 DOCUMENTED = (ast.Module, ast.ClassDef, ast.FunctionDef, ast.AsyncFunctionDef)
 SAID = {"annotation", "returns", "type_comment"}  # what is said of types computes nothing
@@ -31,7 +32,9 @@ def without_magics(code: str) -> str:
 def _plain(node):
     """A syntax tree as lists. What is absent or empty is left out: versions of Python differ in it."""
     if isinstance(node, list):
-        return [_plain(item) for item in node]
+        runs = groupby(node, lambda item: isinstance(item, ast.Import | ast.ImportFrom))
+        parts = [(imports, [_plain(item) for item in run]) for imports, run in runs]
+        return sum((sorted(p, key=json.dumps) if imports else p for imports, p in parts), [])
     if not isinstance(node, ast.AST):
         return repr(node)
     fields = {
@@ -41,6 +44,8 @@ def _plain(node):
     }
     if isinstance(node, DOCUMENTED) and ast.get_docstring(node, clean=False) is not None:
         fields["body"] = node.body[1:]
+    if isinstance(node, ast.Import | ast.ImportFrom):
+        fields["names"] = sorted(node.names, key=ast.dump)
     if isinstance(node, ast.JoinedStr):  # Python 3.12 puts empty texts into formats
         fields["values"] = [v for v in node.values if getattr(v, "value", None) != ""]
     return [type(node).__name__, {name: _plain(value) for name, value in sorted(fields.items())}]

@@ -37,7 +37,9 @@ def single_page(html: Path) -> Path:
     text = re.sub(r'href="book/index\.html#(id\d+")', r'href="#reference-\1', text)
     text = text.replace('href="book/index.html#', 'href="#')
     # the gallery leads to the pages of figures, which a book in one page has within it
-    text = re.sub(r'<a href="\.\./figures/([\w-]+)/index\.html"><img [^>]*>', r'<a href="#\1">', text)
+    text = re.sub(
+        r'<a href="\.\./figures/([\w-]+)/index\.html"><img [^>]*>', r'<a href="#\1">', text
+    )
     page = html / "all.html"
     page.write_text(text, encoding="utf-8")
     return page

@@ -39,7 +39,9 @@ def prose(sentence: str, /, **values: object) -> Text:
     fields = {name.split(".")[0].split("[")[0] for name in _fields(sentence)}
     if fields != set(values):
         odd = ", ".join(sorted(fields ^ set(values)))
-        raise ValueError(f"prose: {odd}: every field of the sentence must have its value, and no more")
+        raise ValueError(
+            f"prose: {odd}: every field of the sentence must have its value, and no more"
+        )
     return Text(sentence, {name: _plain(name, value) for name, value in values.items()})
 
 

@@ -29,11 +29,7 @@ class Published:
 
     def _repr_mimebundle_(self, include=None, exclude=None):
         shown = {"text/plain": self.fingerprint, "image/svg+xml": self.svg}
-        note = {
-            "figure": self.name,
-            "deviation": self.deviation,
-            "tolerance": self.tolerance,
-        }
+        note = {"figure": self.name, "deviation": self.deviation, "tolerance": self.tolerance}
         return shown, {"tripartite": note}
 
 

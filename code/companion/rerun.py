@@ -51,7 +51,11 @@ def rerun(
         with tempfile.TemporaryDirectory() as temporary:
             folder = Path(temporary) / "run"
             done = subprocess.run(
-                [*command, "-o", str(folder)], env=settings, cwd=root, capture_output=True, text=True
+                [*command, "-o", str(folder)],
+                env=settings,
+                cwd=root,
+                capture_output=True,
+                text=True,
             )
             found = _read(folder)
         result = {"of": of, "parameters": values, "seconds": round(time.monotonic() - start, 1)}

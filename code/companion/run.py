@@ -23,7 +23,6 @@ from .execute import ARGUMENTS, KERNEL, no_kernel
 from .freshness import sha256_of, state
 from .paths import BOOK, ROOT, reference
 
-
 CONTENT = {"chapter.ipynb", "figures", "report.json"}  # of a run's folder
 
 

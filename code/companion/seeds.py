@@ -88,7 +88,9 @@ def main() -> None:
         for claim in chapter["claims"].values()
         if claim["fails"]
     ]
-    broken += [f"{slug}: {chapter['errors']}" for slug, chapter in found.items() if chapter["errors"]]
+    broken += [
+        f"{slug}: {chapter['errors']}" for slug, chapter in found.items() if chapter["errors"]
+    ]
     raise SystemExit("\n".join(broken) or None)
 
 

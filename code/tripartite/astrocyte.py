@@ -18,7 +18,11 @@ import numpy as np
 
 from . import rungekutta
 from .checks import (
-    check_choice, check_pairs, check_positive, check_positive_int, check_spike_times,
+    check_choice,
+    check_pairs,
+    check_positive,
+    check_positive_int,
+    check_spike_times,
 )  # fmt: skip
 from .quantities import Quantities, quantity
 from .rungekutta import TABLES
@@ -378,11 +382,7 @@ def fastest_rate(p: Astrocyte, Y: Array | float = 0.0, pairs: Array | None = Non
 
 
 def check_step(
-    dt: float,
-    p: Astrocyte,
-    Y: Array | float = 0.0,
-    pairs: Array | None = None,
-    method: str = "rk4",
+    dt: float, p: Astrocyte, Y: Array | float = 0.0, pairs: Array | None = None, method: str = "rk4"
 ) -> None:
     """Raise ValueError unless the method is stable with steps of dt seconds."""
     check_positive(dt=dt)

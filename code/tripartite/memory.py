@@ -148,7 +148,11 @@ class Couplings:
         xi = self.memories
         T = self.scale * np.einsum("mi,mj,mk,ml->ijkl", xi, xi, xi, xi, optimize=True)
         if not self.selves:
-            T = T * ~np.eye(self.size, dtype=bool)[:, :, None, None] * ~np.eye(self.size, dtype=bool)
+            T = (
+                T
+                * ~np.eye(self.size, dtype=bool)[:, :, None, None]
+                * ~np.eye(self.size, dtype=bool)
+            )
         if not self.repeated:
             index = np.indices(T.shape).reshape(4, -1)
             distinct = [len(set(four)) == 4 for four in index.T.tolist()]
@@ -531,9 +535,7 @@ def whole_drive(
     return Drive(float(a), float(a**2 * pull * overlap**3), float(np.sqrt(noise * k) / n_neurons))
 
 
-def whole_load(
-    n_neurons: int, overlap: float, share: float = 0.9, *, selves: bool = True
-) -> float:
+def whole_load(n_neurons: int, overlap: float, share: float = 0.9, *, selves: bool = True) -> float:
     """Number of random memories up to which hold < signal in whole_drive: a wrong bit flips.
 
     Proportional to N with selves, to N^2 without. 0 where not even one memory recalls. Raises

@@ -50,9 +50,7 @@ def untrained(block: Block, rng: np.random.Generator) -> Block:
 
     def drawn(like: Linear) -> Linear:
         bound = like.weight.shape[1] ** -0.5
-        return Linear(
-            *(rng.uniform(-bound, bound, part.shape).astype(part.dtype) for part in like)
-        )
+        return Linear(*(rng.uniform(-bound, bound, part.shape).astype(part.dtype) for part in like))
 
     fresh = Norm(np.ones_like(block.norm_attention.gain), np.zeros_like(block.norm_attention.bias))
     return block._replace(query=drawn(block.query), key=drawn(block.key), norm_attention=fresh)

@@ -224,11 +224,7 @@ def spike_match(pre: Array, post: Array, width: float) -> float:
 
 
 def match_and_control(
-    queries: Array,
-    keys: Array,
-    threshold: float,
-    sharpness: float = 20.0,
-    strongest: float = 8.0,
+    queries: Array, keys: Array, threshold: float, sharpness: float = 20.0, strongest: float = 8.0
 ) -> Array:
     """Conductance of synapses after a match: 1 - a + strongest a, with 1 before any match;
     a = sigmoid(sharpness (match / threshold - 1)).

@@ -29,9 +29,10 @@ from typing import NamedTuple
 os.environ["OPENBLAS_NUM_THREADS"] = "1"  # before NumPy is imported
 
 import numpy as np
-from companion.paths import ROOT
 from environment import set_up
 from scipy.integrate import solve_ivp
+
+from companion.paths import ROOT
 from tripartite import astrocyte
 
 HERE = Path(__file__).parent

@@ -25,10 +25,11 @@ import time
 from pathlib import Path
 
 import attention_peer as peer
+from environment import set_up
+
 from companion.passport import commit
 from companion.paths import DATA, ROOT
 from companion.results import report
-from environment import set_up
 
 HERE = Path(__file__).parent
 SIZES = [512, 1024, 2048, 4096, 8192, 16384]

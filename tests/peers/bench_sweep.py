@@ -15,10 +15,9 @@ import time
 from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).parents[1]))
+from companion import warm  # noqa: E402
 from conftest import Checkout  # noqa: E402
 from test_sweep import PARAMETERS, Slow  # noqa: E402
-
-from companion import warm  # noqa: E402
 
 WAIT = """\
 import time

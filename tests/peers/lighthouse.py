@@ -74,11 +74,15 @@ def report(address: str, form: str) -> dict:
 
 
 def main(pages) -> None:
-    site = next(p for p in (BUILD / "stage/_build/html", BUILD / "committed/_build/html") if p.is_dir())
+    site = next(
+        p for p in (BUILD / "stage/_build/html", BUILD / "committed/_build/html") if p.is_dir()
+    )
     handler = functools.partial(Handler, directory=site)
     server = http.server.ThreadingHTTPServer(("127.0.0.1", 0), handler)
     threading.Thread(target=server.serve_forever, daemon=True).start()
-    print(f"{'page':28}{'form':7}performance  accessibility  best practices  SEO  {'  '.join(TIMES)}  kB")
+    print(
+        f"{'page':28}{'form':7}performance  accessibility  best practices  SEO  {'  '.join(TIMES)}  kB"
+    )
     for page in pages:
         for form in ("desk", "phone"):
             found = report(f"http://127.0.0.1:{server.server_port}/book/{page}.html", form)

@@ -71,7 +71,9 @@ def main() -> None:
     addresses = [e["src"] for e in soup.select("script[src]")]
     addresses += [e["href"] for e in soup.select("link[rel=stylesheet]")]
     shared = {(site / "book" / urlsplit(address).path).resolve() for address in addresses}
-    print(f"shared: {len(shared)} scripts and sheets, {sum(map(_sent, shared)) / 1000:.0f} kB sent, once")
+    print(
+        f"shared: {len(shared)} scripts and sheets, {sum(map(_sent, shared)) / 1000:.0f} kB sent, once"
+    )
 
 
 if __name__ == "__main__":
