@@ -102,8 +102,8 @@ def test_code_folder_is_no_package():
         "n = 3  # count of things; count; 1 .. 5",
         "n: int = 3",
         "n: int = 3  # no unit or range",
-        "n: list = []  # a list; none; any",
-        "n: int = f(3)  # computed; count; any",
+        "n: list = []  # a list; none; 0 .. 1",
+        "n: int = f(3)  # computed; count; 0 .. 1",
         "n: int = 9  # out of its own range; count; 1 .. 5",
     ],
 )

@@ -82,8 +82,6 @@ class Parameter:
         return " or ".join(kind.lower() for kind in sorted(PATHS.intersection(self.choices)))
 
     def _allows(self, value: Value) -> bool:
-        if self.allowed == "any":
-            return True
         if " .. " in self.allowed:
             low, high = (ast.literal_eval(end) for end in self.allowed.split(" .. "))
             return low <= value <= high
