@@ -1,5 +1,6 @@
 """The project's own files: one list of requirements, hashes, citations, nothing of a machine."""
 
+import json
 import re
 import subprocess
 import sys
@@ -11,6 +12,7 @@ import pytest
 import yaml
 
 from companion import lock
+from companion.chapters import chapters
 from companion.paths import DATA, ROOT
 
 LOCK = lock.LOCK.read_text()
@@ -55,8 +57,27 @@ def test_versions_agree():
     citation = yaml.safe_load((ROOT / "CITATION.cff").read_text())
     assert citation["version"] == project
     assert citation["references"][0]["doi"] == "10.1073/pnas.2219150120"
+    for name in ("codemeta.json", ".zenodo.json"):
+        archive = json.loads((ROOT / name).read_text())
+        assert (archive["version"], archive["title" if "title" in archive else "name"]) == (
+            project,
+            citation["title"],
+        )
+        date = archive.get("datePublished") or archive["publication_date"]
+        assert date == citation["date-released"].isoformat()
     changelog = (ROOT / "CHANGELOG.md").read_text()
     assert re.search(r"^## \[?([0-9.]+)", changelog, re.M)[1] == project
+
+
+def test_the_manifest_for_a_code_check_names_figures_of_the_book():
+    named = [
+        Path(entry["file"])
+        for entry in yaml.safe_load((ROOT / "codecheck.yml").read_text())["manifest"]
+    ]
+    figures = {name for chapter in chapters() for name in chapter.figures()}
+    assert named and {path.stem for path in named} <= figures
+    for path in named:
+        assert path.as_posix() == f"_build/figures/{path.stem}/{path.stem}.pdf"
 
 
 def test_data_files_match_their_stated_hashes():
