@@ -218,9 +218,7 @@ def test_verify_says_what_differs_and_why(accepted):
     git(accepted, "init", "-q")
     (accepted.root / ".gitignore").write_text("__pycache__\nruns\n")
     digest = fetch._sha256(accepted.root / "data/gain.txt")
-    (accepted.root / "data/README.md").write_text(
-        f"| file | SHA-256 |\n| `gain.txt` | `{digest}` |"
-    )
+    (accepted.root / "data/registry.txt").write_text(f"gain.txt {digest}\n")
     git(accepted, "add", ".")
     git(accepted, "commit", "-qm", "reference")
 
@@ -240,7 +238,7 @@ def test_verify_says_what_differs_and_why(accepted):
     assert result.returncode == 1
     for line in (
         "C1 largest-value: Largest value 4.5 < 4 FAILS",
-        "data: gain.txt has another SHA-256 than data/README.md states",
+        "data: gain.txt has another SHA-256 than data/registry.txt states",
         "data: edited, not committed: data/gain.txt",
     ):
         assert line in re.sub(" +", " ", result.stdout), result.stdout

@@ -80,20 +80,20 @@ def test_the_manifest_for_a_code_check_names_figures_of_the_book():
         assert path.as_posix() == f"_build/figures/{path.stem}/{path.stem}.pdf"
 
 
-def test_data_files_match_their_stated_hashes():
-    from companion.freshness import sha256_of
+def test_data_files_match_the_registry_and_are_described():
+    from companion.freshness import registry, sha256_of
 
-    stated = dict(
-        re.findall(r"`([\w./-]+)` \|.*`([0-9a-f]{64})`", (DATA / "README.md").read_text())
-    )
+    stated, described = registry(), (DATA / "README.md").read_text(encoding="utf-8")
     assert stated
     for name, digest in stated.items():
         assert sha256_of(DATA / name) == digest, name
+        assert f"`{name}`" in described, name
     for path in DATA.rglob("*"):
         inside = path.relative_to(DATA).as_posix()
-        described = path.suffix in (".py", ".md") or inside.startswith("reference/")
-        described |= inside.startswith("results/") and path.suffix == ".json"  # commands write them
-        assert path.is_dir() or described or "__pycache__" in path.parts or inside in stated, inside
+        made = path.suffix in (".py", ".md") or inside == "registry.txt"
+        made |= inside.startswith("reference/")
+        made |= inside.startswith("results/") and path.suffix == ".json"  # commands write them
+        assert path.is_dir() or made or "__pycache__" in path.parts or inside in stated, inside
 
 
 def test_no_file_names_a_machine_or_a_package_registry():

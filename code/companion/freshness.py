@@ -26,6 +26,17 @@ def sha256_of(path: Path) -> str:
         return hashlib.file_digest(file, "sha256").hexdigest()
 
 
+def registry() -> dict[str, str]:
+    """SHA-256 of each file in data/ that is an input or a stored result, as its registry states it."""
+    import pooch
+
+    if not (DATA / "registry.txt").exists():
+        return {}
+    known = pooch.create(DATA, base_url="")
+    known.load_registry(DATA / "registry.txt")
+    return known.registry
+
+
 def source_digests(chapter: Chapter) -> dict[str, str]:
     """Digests of all that a chapter computes with: its code cells, modules, data read, lock."""
     return {

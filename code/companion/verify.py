@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 import subprocess
 import tempfile
 from concurrent.futures import ProcessPoolExecutor
@@ -14,7 +13,7 @@ import nbformat
 
 from .chapters import Chapter, ParameterError, Value, parse_parameters
 from .compare import Comparison
-from .freshness import data_read, modules, sha256_of
+from .freshness import data_read, modules, registry, sha256_of
 from .lock import pins
 from .passport import git
 from .paths import DATA, LOCK, ROOT
@@ -83,15 +82,11 @@ def differing_packages() -> list[str]:
 
 
 def _data(chapter: Chapter) -> list[str]:
-    """Files that the chapter reads and that are not what data/README.md says of them."""
-    try:
-        readme = (DATA / "README.md").read_text(encoding="utf-8")
-    except OSError:
-        return []
-    stated = dict(re.findall(r"`([\w./-]+)` \|.*`([0-9a-f]{64})`", readme))
+    """Files that the chapter reads and that are not what data/registry.txt says of them."""
+    stated = registry()
     names = {path.relative_to(DATA).as_posix(): path for path in data_read(chapter)}
     return [
-        f"data: {name} has another SHA-256 than data/README.md states"
+        f"data: {name} has another SHA-256 than data/registry.txt states"
         for name, path in names.items()
         if name in stated and (not path.exists() or sha256_of(path) != stated[name])
     ]
