@@ -11,6 +11,7 @@ import sys
 from pathlib import Path
 
 import numpy as np
+from scipy.stats import spearmanr
 
 from companion.fetch import model_directory
 from tripartite import pretrained, whole
@@ -99,9 +100,8 @@ def passages():
 
     def row(attention):
         e, c, near = cosines(attention)
-        ranks = [np.argsort(np.argsort(x)) for x in (c, c_exact)]
         return (
-            np.corrcoef(ranks)[0, 1],
+            spearmanr(c, c_exact).statistic,
             np.mean(near == near_exact),
             np.mean(of_text[near] == of_text),
             np.mean(np.sum(e * e_exact, axis=-1)),
