@@ -205,10 +205,10 @@ def test_kernel_that_never_answers_is_one_line(slow, monkeypatch):
     """As without a loopback network: nothing answers, and nbclient gives up."""
     from nbclient import NotebookClient
 
-    async def never(self, **_):
+    def never(self, **_):
         raise RuntimeError("Kernel didn't respond in 60 seconds")
 
-    monkeypatch.setattr(NotebookClient, "async_start_new_kernel_client", never)
+    monkeypatch.setattr(NotebookClient, "start_new_kernel_client", never)
     with pytest.raises(ChapterError, match="01-tiny: Kernel didn't respond .*tripartite doctor"):
         execute.execute(Chapter(slow.checkout.notebook), slow.root / "out.ipynb", {})
     assert not (slow.root / "out.ipynb").exists()
@@ -275,12 +275,14 @@ def test_two_runs_of_the_same_at_once_leave_one_whole_result(slow):
 
 def test_shell_metacharacters_reach_the_chapter_as_text(slow):
     evil = "$(touch hacked) `touch hacked`; touch hacked #{gain} '\" \\ \n"
-    slow.write('text: str = "x"  # any text; none; any', "print(repr(text))")
+    slow.write('text: str = "x"  # a text; none; x | FILE', "print(repr(text))")
+    (slow.root / evil).write_text("a file with a hostile name")
     folder = slow.root / "a {gain} $(touch hacked)"
-    result = slow.checkout.tripartite("run", "1", "-p", f"text={evil}", "-o", str(folder))
+    path = str(slow.root / evil)
+    result = slow.checkout.tripartite("run", "1", "-p", f"text={path}", "-o", str(folder))
     assert result.returncode == 0, result.stderr
     cells = Chapter(folder / "chapter.ipynb").read().cells
-    assert [o.text for c in cells for o in c.outputs] == [repr(evil) + "\n"]
+    assert [o.text for c in cells for o in c.outputs] == [repr(path) + "\n"]
     assert not list(slow.root.rglob("hacked"))
-    name = name_of(Chapter(slow.checkout.notebook), {"text": evil})
+    name = name_of(Chapter(slow.checkout.notebook), {"text": path})
     assert name.isalnum()  # the folder of a run without -o: a hash, no metacharacter

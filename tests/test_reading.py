@@ -256,16 +256,7 @@ def test_install_cell_names_what_the_code_imports():
     direct = set(re.findall(r"^\s*(?:from|import) (\w+)", "\n".join(
         p.read_text() for folder in ("tripartite", "companion") for p in (ROOT / "code" / folder).glob("*.py")
     ), re.M))  # fmt: skip
-    ours = {
-        "tripartite",
-        "companion",
-        "nbclient",
-        "papermill",
-        "packaging",
-        "IPython",
-        "traitlets",
-        "uv",
-    }
+    ours = {"tripartite", "companion", "papermill", "packaging", "IPython", "traitlets", "uv"}
     third = {n for n in direct & set(loaded.split()) if n not in sys.stdlib_module_names | ours}
     assert third <= set(told.values()), third - set(told.values())
 

@@ -1,8 +1,9 @@
-"""Execute chapters, two at a time, and write each result whole or not at all."""
+"""Execute chapters by papermill, two at a time, and write each result whole or not at all."""
 
 from __future__ import annotations
 
 import os
+import tempfile
 import time
 from collections.abc import Iterator
 from concurrent.futures import ProcessPoolExecutor, as_completed
@@ -11,7 +12,7 @@ from pathlib import Path
 
 import nbformat
 
-from .chapters import Chapter, ChapterError
+from .chapters import Chapter, ChapterError, Value
 from .files import write_bytes
 from .paths import BOOK
 
@@ -24,32 +25,63 @@ KERNEL = {"TRIPARTITE_QUIET": "1", "OMP_NUM_THREADS": THREADS, "OPENBLAS_NUM_THR
 ARGUMENTS = ["--IPKernelApp.log_level=50"]
 
 
-def execute(chapter: Chapter, output: Path, environment: dict[str, str]) -> float:
-    """Execute a chapter in book/ and write it with its outputs; returns seconds.
+class CellError(ChapterError):
+    """A cell failed: the chapter's slug, and the cell's own error."""
 
-    environment: what its kernel gets besides this process's. Raises ChapterError, with the
-    cell's own error, where a cell fails.
+    def __str__(self) -> str:
+        return ": ".join(self.args)
+
+
+def by_papermill(
+    chapter: Chapter,
+    output: Path,
+    values: dict[str, Value] | None = None,
+    *,
+    engine: str | None = None,
+    progress: bool = False,
+    timeout: float | None = None,
+) -> nbformat.NotebookNode:
+    """Execute a chapter in book/ with these parameters; returns it as executed.
+
+    output: where papermill writes it as it goes, so that what failed can be looked at.
+    engine: papermill's; "warm" executes in this process. timeout: seconds for one cell.
+    Raises CellError where a cell fails, ChapterError where no kernel starts.
     """
-    from nbclient import NotebookClient
-    from nbclient.exceptions import CellExecutionError
+    import papermill
+    from papermill.exceptions import PapermillExecutionError
 
+    try:
+        return papermill.execute_notebook(
+            chapter.read(),
+            str(output).replace("{", "{{").replace("}", "}}"),  # papermill formats it
+            parameters=values,
+            cwd=str(BOOK),
+            kernel_name="python3",
+            language="python",
+            engine_name=engine,
+            progress_bar=progress,
+            request_save_on_cell_execute=False,
+            **({} if engine else {"extra_arguments": ARGUMENTS, "execution_timeout": timeout}),
+        )
+    except PapermillExecutionError as error:
+        raise CellError(chapter.slug, f"{error.ename}: {error.evalue}") from None
+    except RuntimeError as error:
+        raise no_kernel(chapter, error) from None
+
+
+def execute(chapter: Chapter, output: Path, environment: dict[str, str]) -> float:
+    """Execute a chapter at its defaults and write it as it is committed; returns seconds.
+
+    environment: what its kernel gets besides this process's. Raises ChapterError as by_papermill.
+    """
     os.environ.update(environment | KERNEL)
     start = time.monotonic()
     notebook = chapter.read()
-    client = NotebookClient(
-        notebook,
-        timeout=TIMEOUT_S,
-        kernel_name="python3",
-        record_timing=False,
-        extra_arguments=ARGUMENTS,
-        resources={"metadata": {"path": str(BOOK)}},
-    )
-    try:
-        client.execute()
-    except CellExecutionError as error:
-        raise ChapterError(f"{chapter.slug}: {error.ename}: {error.evalue}") from None
-    except RuntimeError as error:
-        raise no_kernel(chapter, error) from None
+    with tempfile.TemporaryDirectory() as folder:
+        done = by_papermill(chapter, Path(folder) / "chapter.ipynb", timeout=TIMEOUT_S)
+    for cell, executed in zip(notebook.cells, done.cells, strict=True):
+        if cell.cell_type == "code":
+            cell.outputs, cell.execution_count = executed.outputs, executed.execution_count
     save(notebook, output)
     return time.monotonic() - start
 

@@ -19,9 +19,9 @@ import nbformat
 from . import plotted
 from .chapters import PATHS, Chapter, ChapterError, Parameter, ParameterError, Value
 from .compare import Comparison, compare, deviates
-from .execute import ARGUMENTS, KERNEL, no_kernel
+from .execute import KERNEL, CellError, by_papermill
 from .freshness import sha256_of, state
-from .paths import BOOK, ROOT, reference
+from .paths import ROOT, reference
 
 CONTENT = {"chapter.ipynb", "figures", "report.json"}  # of a run's folder
 
@@ -131,11 +131,9 @@ def run(
 
 
 def _run(chapter, values, folder: Path, partial: Path, sources: str, engine) -> Comparison:
-    import papermill
-    from papermill.engines import papermill_engines
-    from papermill.exceptions import PapermillExecutionError
-
     if engine == "warm":
+        from papermill.engines import papermill_engines
+
         from .warm import engine as warm
 
         papermill_engines.register("warm", warm())
@@ -151,26 +149,14 @@ def _run(chapter, values, folder: Path, partial: Path, sources: str, engine) -> 
         "parameters": {k: p.default for k, p in chapter.parameters().items()} | values,
         "sources": sources,
     }
+    progress = engine is None and parent_process() is None and sys.stderr.isatty()
     try:
-        papermill.execute_notebook(
-            chapter.read(),
-            str(notebook).replace("{", "{{").replace("}", "}}"),  # papermill formats it
-            parameters=values,
-            cwd=str(BOOK),
-            kernel_name="python3",
-            language="python",
-            engine_name=engine,
-            progress_bar=engine is None and parent_process() is None and sys.stderr.isatty(),
-            request_save_on_cell_execute=False,
-            **({} if engine else {"extra_arguments": ARGUMENTS}),
-        )
-    except PapermillExecutionError as error:
-        message = f"{error.ename}: {error.evalue}"
-        _write(partial, report | {"error": message, "seconds": time.monotonic() - start})
+        by_papermill(chapter, notebook, values, engine=engine, progress=progress)
+    except CellError as error:
+        seconds = time.monotonic() - start
+        _write(partial, report | {"error": error.args[1], "seconds": seconds})
         replace(partial, failed)
-        raise ChapterError(f"{chapter.slug}: {message} (see {failed})") from None
-    except RuntimeError as error:
-        raise no_kernel(chapter, error) from None
+        raise ChapterError(f"{error} (see {failed})") from None
     seconds = time.monotonic() - start
     comparison = compare(nbformat.read(notebook, 4), chapter.read())
     if state(chapter) != sources:  # edited meanwhile: it is shown, but never taken for fresh
