@@ -364,15 +364,3 @@ def test_recording_without_its_tokens_is_refused(tmp_path):
     save_file(arrays, tmp_path / "r.safetensors")
     with pytest.raises(ValueError, match="with 0 tokens"):
         pretrained.load_recording(tmp_path / "r.safetensors")
-
-
-def test_data_files_are_listed_with_their_hash():
-    listed = {}
-    for line in (DATA / "README.md").read_text(encoding="utf-8").splitlines():
-        cells = [cell.strip(" `") for cell in line.split("|")]
-        if len(cells) > 3 and len(cells[-2]) == 64:
-            listed[cells[1]] = cells[-2]
-    for folder in ("texts", "images", "recordings", "reference_states"):
-        for path in (DATA / folder).iterdir():
-            name = path.relative_to(DATA).as_posix()
-            assert hashlib.sha256(path.read_bytes()).hexdigest() == listed.get(name), name

@@ -32,6 +32,12 @@ def test_arrays_of_several_shapes_come_back_from_disk(tmp_path):
     assert plotted.deviation(plotted.load(tmp_path / "figure"), data) == {"image": 0.0, "x": 0.0}
 
 
+def test_numbers_of_a_figure_are_kept_once(tmp_path):
+    for data in ({"x": [1, 2]}, {"x": [1, 2], "y": [1, 2, 3]}, {"x": [1]}):
+        kept = plotted.save(plotted.tidy(data), tmp_path / "figure")
+        assert list(tmp_path.iterdir()) == [kept]
+
+
 @given(SERIES.filter(lambda x: np.abs(x).max() > 1e-3), st.integers(0, 29))
 def test_one_percent_in_any_large_point_is_seen(x, where):
     where %= x.size

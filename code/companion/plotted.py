@@ -47,6 +47,8 @@ def save(data: Plotted, stem: Path) -> Path:
     write(buffer, data, kind)
     path = stem.with_suffix(f".{kind}")
     write_bytes(path, buffer.getvalue())
+    for other in {"csv", "npz"} - {kind}:  # of a time when they were, or were not, one table
+        stem.with_suffix(f".{other}").unlink(missing_ok=True)
     return path
 
 
