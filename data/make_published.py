@@ -53,11 +53,15 @@ SLACK = 120  # of the limits of the ordinate, beyond the curve of 1,000 neurons
 TOKENS = 196  # that are plotted
 A_TOKEN = 1275 / 200  # pixels from one token to the next: the abscissa ends at 200
 PROBE, APART = 2.0, 4  # pixels by which a height is moved, tokens between those moved at once
+LEAPS = -96, -48, -24, -12, 12, 24, 48, 96  # pixels, tried where small steps may be caught
 STIFFNESS, LEGIBLE = 1e4, 5e4  # squared differences of colour that count as little, and as enough
 NEAR = 30, 0  # pixels up to which an edge of p_100000, of p_1000, may be that of the later curve
 LEAST = 0.3, 0.6, 0.8  # shares of tokens at which each curve must be found
 ALIKE = 40  # root mean square difference of colour up to which a place is drawn as in the picture
+RESEMBLES, OF_TOKENS = 25, 0.8  # the same, of all ink at a token, and the share that must be below
+BORDER = 4  # pixels at each side of the frame that its line may cover
 NAMES = "p_1000", "p_100000", "Z"
+OTHERWISE = "the picture is not drawn with the notebook's colours and widths"
 OVER_WHITE = (
     [(175, 234, 187)],
     [(193, 148, 52), (177, 144, 38)],
@@ -118,15 +122,16 @@ def edges(picture: np.ndarray, n_tokens: int, curves: Curves = LANGUAGE) -> np.n
 
 
 def heights_of(
-    picture: np.ndarray, n_tokens: int = TOKENS, curves: Curves = LANGUAGE, *, rounds: int = 120
+    picture: np.ndarray, n_tokens: int = TOKENS, curves: Curves = LANGUAGE, *, rounds: int = 60
 ) -> np.ndarray:
     """Curves whose drawing is the picture, by coordinate descent on the squared difference of pixels.
 
     Every round moves each height by its own Gauss-Newton step, from drawings in which it alone (and
-    others too far away to matter) is moved. Returns pixels above the lower limit, (curves, tokens);
-    NaN where a move changes too little to be seen (a later curve hides this one), or where the
+    others too far away to matter) is moved; before three of them larger moves are tried as well.
+    Returns pixels above the lower limit, (curves, tokens); NaN where a move changes too little to be seen (a later curve hides this one), or where the
     drawing stays unlike the picture. Raises ValueError for a picture that these settings did not draw:
-    where a curve's ink, or in the end the curve itself, is found at too few tokens.
+    where a curve's ink, or in the end the curve itself, is found at too few tokens, or where the final
+    drawing resembles the picture at too few.
     """
     seen, shape = edges(picture, n_tokens, curves), picture.shape[:2]
     refuse("ink", np.isfinite(seen).any(0))
@@ -145,6 +150,8 @@ def heights_of(
     ends = np.nanmin(seen), np.nanmax(seen)
     visible, unlike, moves = np.empty((3, *heights.shape))
     for step in range(rounds):
+        if step in (rounds // 6, rounds // 3, rounds // 2):
+            heights = leapt(picture, heights, window, ends, curves)
         drawn = draw(heights, shape, curves).astype(float)
         missing = picture - drawn
         for curve, first in np.ndindex(len(curves), APART):
@@ -161,7 +168,51 @@ def heights_of(
         heights = np.clip(heights + moves, *ends)
     legible = (visible > LEGIBLE) & (unlike < ALIKE**2)
     refuse("curve", legible)
+    resembles = unlikeness(picture, draw(heights, shape, curves), n_tokens) < RESEMBLES
+    if resembles.mean() < OF_TOKENS:
+        raise ValueError(
+            f"the drawing of what was found resembles the picture at {resembles.sum()} of {n_tokens} "
+            f"tokens, must be at least {OF_TOKENS:.0%}: {OTHERWISE}"
+        )
     return np.where(legible, heights, np.nan)
+
+
+def leapt(
+    picture: np.ndarray, heights: np.ndarray, window: np.ndarray, ends: tuple, curves: Curves
+) -> np.ndarray:
+    """Heights of which each has made the move among LEAPS, if any, that makes the drawing more alike.
+
+    window: columns that show a token, (tokens, columns); ends: lowest and highest height.
+    """
+
+    def unlike(heights: np.ndarray) -> np.ndarray:  # (tokens,)
+        missing = picture - draw(heights, picture.shape[:2], curves).astype(float)
+        return window @ (missing**2).sum((0, 2))
+
+    for curve, first in np.ndindex(len(curves), APART):
+        some = slice(first, None, APART)
+        least, best = unlike(heights)[some], heights[curve, some].copy()
+        start = best.copy()
+        for leap in LEAPS:
+            moved = heights.copy()
+            moved[curve, some] = np.clip(start + leap, *ends)
+            now = unlike(moved)[some]
+            best = np.where(now < least, moved[curve, some], best)
+            least = np.minimum(now, least)
+        heights = heights.copy()
+        heights[curve, some] = best
+    return heights
+
+
+def unlikeness(picture: np.ndarray, drawn: np.ndarray, n_tokens: int) -> np.ndarray:
+    """Root mean square difference of colour around each token, where either has ink: (tokens,)."""
+    inside = slice(BORDER, -BORDER)
+    some, others = (x[inside, inside].astype(float) for x in (picture, drawn))
+    inked = (np.minimum(some, others) < 250).any(-1)
+    columns = np.arange(BORDER, picture.shape[1] - BORDER) / A_TOKEN
+    window = np.abs(columns - np.arange(n_tokens)[:, None]) < 0.5  # tokens, columns
+    squared = window @ (((some - others) ** 2).sum(-1) * inked).sum(0)
+    return np.sqrt(squared / np.maximum(window @ inked.sum(0), 1))
 
 
 def refuse(what: str, there: np.ndarray) -> None:
@@ -170,7 +221,7 @@ def refuse(what: str, there: np.ndarray) -> None:
         if found.mean() < least:
             raise ValueError(
                 f"{name}: its {what} is found at {found.sum()} of {found.size} tokens, must be at least "
-                f"{least:.0%}: the picture is not drawn with the notebook's colours and widths"
+                f"{least:.0%}: {OTHERWISE}"
             )
 
 

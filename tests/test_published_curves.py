@@ -28,15 +28,46 @@ def known_curves(n_tokens=40):
     return np.array([few, many, exact])
 
 
-@pytest.mark.parametrize("kind", ["LANGUAGE", "VISION"])
-def test_curves_that_are_known_are_read_to_a_pixel(reader, kind):
-    true, curves = known_curves(), getattr(reader, kind)
-    picture = reader.draw(true, (330, 255), curves)
-    found = reader.heights_of(picture, 40, curves, rounds=80)
+@pytest.mark.parametrize(("kind", "rows"), [("LANGUAGE", 330), ("VISION", 430)])
+def test_curves_that_are_known_are_read_to_a_pixel(reader, kind, rows):
+    """In a frame of any height: none is fixed."""
+    true, curves = known_curves() * rows / 330, getattr(reader, kind)
+    picture = reader.draw(true, (rows, 255), curves)
+    found = reader.heights_of(picture, 40, curves, rounds=40)
     legible = np.isfinite(found)
     assert (legible.mean(1) > [0.4, 0.85, 0.95]).all()
     error = np.abs(found - true)
     assert (np.nanquantile(error, 0.9, axis=1) < 1).all(), np.nanquantile(error, 0.9, axis=1)
+
+
+def resized(picture, columns, rows):
+    return np.asarray(Image.fromarray(picture).resize((columns, rows)))
+
+
+@pytest.mark.parametrize("columns", [230, 280])
+def test_a_frame_of_another_width_is_refused(reader, columns):
+    """The abscissa is known by its width: tokens would be sought in the wrong places."""
+    picture = resized(reader.draw(known_curves(), (330, 255)), columns, 330)
+    with pytest.raises(ValueError, match="not drawn with the notebook's colours and widths"):
+        reader.heights_of(picture, 40, rounds=12)
+
+
+def test_the_drawing_of_what_was_found_must_resemble_the_picture(reader):
+    """Every curve is found, but one was drawn thinner: only the whole drawing tells."""
+    thin = {**reader.LANGUAGE, "p_1000": (reader.LANGUAGE["p_1000"][0], 5, 0.8)}
+    picture = reader.draw(known_curves(), (330, 255), thin)
+    with pytest.raises(ValueError, match="resembles the picture at .* of 40 tokens, must be at"):
+        reader.heights_of(picture, 40, rounds=24)
+
+
+def test_unlikeness_is_that_of_the_ink_at_a_token_inside_the_frame(reader):
+    white = np.full((40, 100, 3), 255, np.uint8)
+    ink = white.copy()
+    ink[20, 30:35] = 0  # at token 5 only, whose columns are 28.7 to 35.1
+    found = reader.unlikeness(ink, white, 15)
+    assert found[5] == pytest.approx(255 * 3**0.5) and np.flatnonzero(found).tolist() == [5]
+    ink[:4] = ink[:, :4] = 0  # the line of the frame
+    np.testing.assert_array_equal(reader.unlikeness(ink, white, 15), found)
 
 
 FEW, MANY, Z = (("#9be5aa", 10, 0.8), ("#b27a01", 10, 0.8), ("#056eee", 5, 1.0))  # of the notebook
@@ -48,11 +79,24 @@ FEW, MANY, Z = (("#9be5aa", 10, 0.8), ("#b27a01", 10, 0.8), ("#056eee", 5, 1.0))
         (FEW, Z, MANY),
         (MANY, FEW, Z),
         [(colour, width / 3, alpha) for colour, width, alpha in (FEW, MANY, Z)],
+        (MANY, Z, FEW),
+        [(colour, width * 1.2, alpha) for colour, width, alpha in (FEW, MANY, Z)],
+        [(colour, width, min(alpha, 0.7)) for colour, width, alpha in (FEW, MANY, Z)],
         [(colour, width, 1.0) for colour, width, _ in (FEW, MANY, Z)],
         [(colour, *rest) for colour, (_, *rest) in zip(("red", "lime", "black"), (FEW, MANY, Z))],
         None,
     ],
-    ids=["normaliser-as-many", "few-as-many", "thin", "opaque", "other-colours", "photograph"],
+    ids=[
+        "normaliser-as-many",
+        "few-as-many",
+        "thin",
+        "all-swapped",
+        "wide",
+        "pale",
+        "opaque",
+        "other-colours",
+        "photograph",
+    ],
 )
 def test_a_picture_drawn_otherwise_is_refused(reader, drawn):
     assert tuple(reader.LANGUAGE.values()) == (FEW, MANY, Z)
@@ -61,7 +105,7 @@ def test_a_picture_drawn_otherwise_is_refused(reader, drawn):
     else:
         picture = reader.draw(known_curves(), (330, 255), dict(zip(reader.NAMES, drawn)))
     with pytest.raises(ValueError, match="not drawn with the notebook's colours and widths"):
-        reader.heights_of(picture, n_tokens=40, rounds=30)
+        reader.heights_of(picture, n_tokens=40, rounds=12)
 
 
 def test_the_unit_follows_from_the_limits_of_the_notebook(reader):

@@ -6,6 +6,8 @@ import hashlib
 import io
 import json
 import os
+import struct
+import zlib
 from pathlib import Path
 
 import numpy as np
@@ -297,6 +299,66 @@ def test_opaque_pictures_keep_their_colours(tmp_path):
     half = Image.fromarray(array)
     half.putalpha(51)  # a fifth of each colour, four fifths of white
     np.testing.assert_allclose(vision.crop(half, 16), array / 5 + 255 * 4 / 5, atol=1)
+
+
+def rgb_of_16_bits(path: Path, colours: np.ndarray) -> None:
+    """A PNG with two bytes a channel, which Pillow reads and does not write."""
+    rows = (colours.astype(">u2") * 257).astype(">u2")
+    raw = b"".join(b"\0" + row.tobytes() for row in rows)
+    head = struct.pack(">IIBBBBB", colours.shape[1], colours.shape[0], 16, 2, 0, 0, 0)
+    chunks = (b"IHDR", head), (b"IDAT", zlib.compress(raw)), (b"IEND", b"")
+    path.write_bytes(
+        b"\x89PNG\r\n\x1a\n"
+        + b"".join(
+            struct.pack(">I", len(body)) + kind + body + struct.pack(">I", zlib.crc32(kind + body))
+            for kind, body in chunks
+        )
+    )
+
+
+@pytest.mark.parametrize("kind", ["bmp", "gif", "tiff", "webp", "png of 16 bits", "CMYK jpeg"])
+def test_formats_of_pictures_are_read_alike(tmp_path, kind):
+    picture = Image.fromarray(noise(16, 16)).quantize(64).convert("RGB")
+    colours, path = np.array(picture), tmp_path / f"own.{kind.split()[-1]}"
+    if kind == "png of 16 bits":
+        rgb_of_16_bits(path, colours)
+    elif kind == "CMYK jpeg":
+        picture.convert("CMYK").save(path, quality=100, subsampling=0)
+    else:
+        picture.save(path, **({"lossless": True} if kind == "webp" else {}))
+    apart = np.abs(vision.crop(path, 16).astype(int) - colours)
+    assert apart.max() <= (8 if kind == "CMYK jpeg" else 0)
+
+
+@pytest.mark.parametrize("shape", [(1, 1), (1, 4000), (3000, 2)])
+def test_pictures_of_any_shape_are_read(tmp_path, shape):
+    Image.new("RGB", shape, (10, 250, 30)).save(tmp_path / "own.png")
+    found = vision.crop(tmp_path / "own.png", 24)
+    np.testing.assert_array_equal(found, np.broadcast_to(np.uint8([10, 250, 30]), (24, 24, 3)))
+
+
+def cut_short() -> bytes:
+    whole = PICTURES[0].read_bytes()
+    return whole[: len(whole) // 2]
+
+
+@pytest.mark.parametrize(
+    "content",
+    [b"", b"hello", b"<svg xmlns='http://www.w3.org/2000/svg'/>", cut_short],
+    ids=["empty", "text", "svg", "cut short"],
+)
+def test_a_file_that_is_no_whole_picture_is_refused_by_name(tmp_path, content):
+    path = tmp_path / "own.png"
+    path.write_bytes(content() if callable(content) else content)
+    with pytest.raises(ValueError, match=r"own.png: not a readable picture \("):
+        vision.upright(path)
+
+
+def test_more_pixels_than_pillow_takes_are_refused(tmp_path, monkeypatch):
+    monkeypatch.setattr(Image, "MAX_IMAGE_PIXELS", 100)
+    Image.new("L", (16, 16)).save(tmp_path / "own.png")
+    with pytest.raises(ValueError, match="own.png: not a readable picture .*256 pixels"):
+        vision.upright(tmp_path / "own.png")
 
 
 def closed_picture() -> Image.Image:
