@@ -2,10 +2,12 @@
 
 import re
 import shutil
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import pytest
+import tokenizers
 
 from companion import fetch, inputs
 from companion.chapters import ParameterError, find, parse_parameters
@@ -61,6 +63,12 @@ def test_what_is_neither_name_nor_file_is_refused(text, given, tmp_path, monkeyp
     assert f"no such file as {(tmp_path / given).absolute()}" in said
 
 
+@pytest.mark.parametrize("given", ["~no-such-user/a.txt", "My experience is mine. " * 50, "a\0b"])
+def test_what_can_be_no_path_is_refused_as_well(text, given):
+    with pytest.raises(ParameterError, match="there is no such file as"):
+        text.check(given)
+
+
 def test_a_folder_is_not_a_file_and_a_file_no_folder(tmp_path):
     (tmp_path / "a").write_text("")
     model = one('model: str = "a"  # which; none; a | FOLDER')
@@ -89,6 +97,17 @@ def test_a_run_with_an_edited_model_is_another_run(tmp_path):
     with (tmp_path / "m/config.json").open("a") as file:
         file.write(" ")
     assert name_of(chapter, {"model": str(tmp_path / "m")}) != first
+
+
+def test_a_folder_is_not_searched_to_its_depths(tmp_path):
+    deep = tmp_path / "a/b/c"
+    deep.mkdir(parents=True)
+    chapter = find("04")
+    first = name_of(chapter, {"model": str(tmp_path)})
+    (deep / "file").write_text("a project in which models are kept, say")
+    assert name_of(chapter, {"model": str(tmp_path)}) == first
+    (tmp_path / "a/config.json").write_text("{}")  # an encoder in a folder of its own
+    assert name_of(chapter, {"model": str(tmp_path)}) != first
 
 
 # --- texts ---
@@ -124,10 +143,17 @@ def test_what_is_no_text_is_refused_by_name(tmp_path, content, said):
         inputs.passage(str(path), TEXTS)
 
 
-@pytest.mark.parametrize("value", ["atention", "", "."])
+def test_a_name_is_the_book_s_text_though_a_file_has_it(tmp_path, monkeypatch):
+    (tmp_path / "attention").write_text("Hello")
+    monkeypatch.chdir(tmp_path)
+    assert inputs.passage("attention", TEXTS) != "Hello"
+    assert inputs.passage("./attention", TEXTS) == "Hello"
+
+
+@pytest.mark.parametrize("value", ["atention", "", ".", "~no-such-user/a", "long " * 99, "a\0b"])
 def test_what_is_not_there_is_refused_with_the_names(value, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
-    with pytest.raises(ValueError, match=f"text = '{re.escape(value)}': must be one of attention"):
+    with pytest.raises(ValueError, match=f"text = {re.escape(repr(value))}: must be one of"):
         inputs.passage(value, TEXTS)
 
 
@@ -150,6 +176,17 @@ def test_a_long_text_is_cut_as_if_it_were_tokenized_whole(model, capsys, word):
         r"The text has (at least )?[\d,]+ tokens; the model takes 64, so it is cut there",
         capsys.readouterr().out,
     )
+
+
+def test_a_word_is_never_cut(model, capsys):
+    # the first token of a word may hang on its end: here two letters of three that are left over
+    vocabulary = [("<unk>", 0.0), ("▁", -2.0), ("a", -3.0), ("aa", -4.0), ("aaa", -4.5)]
+    tokenizer = tokenizers.Tokenizer(tokenizers.models.Unigram(vocabulary, 0, False))
+    tokenizer.pre_tokenizer = tokenizers.pre_tokenizers.Metaspace()
+    other = replace(model, tokenizer=tokenizer)
+    for n in (9_000, 9_001, 9_002):
+        whole = tokenizer.encode("a" * n).ids
+        assert list(inputs.tokens(other, "a" * n).ids) == [*whole[:63], whole[-1]]
 
 
 def test_a_limit_that_was_asked_for_is_not_mentioned(model, capsys):

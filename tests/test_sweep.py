@@ -267,6 +267,29 @@ if str(seed) in open("../killed.txt").read():
     assert "2 of 2 runs done, 1 of them earlier" in slow.sweep("-p", "seed=0..1").stdout
 
 
+def test_a_text_that_changes_meanwhile_is_never_taken_for_the_old_one(slow):
+    own = slow.root / "own.txt"
+    own.write_text("old")
+    edit = "import pathlib\nif edits:\n    pathlib.Path(text).write_text('new')"
+    parameters = (
+        'text: str = "x"  # a text; none; x | FILE\n'
+        "edits: bool = False  # whether it is edited; none; False | True"
+    )
+    slow.write(
+        parameters,
+        edit,
+        'from companion import claim\nclaim("C5", "a", "A", 1.0, "< 2", kind="fact")',
+    )
+    given = ("-p", f"text={own}", "-p", "edits=True,False", "-j", "1")
+    assert slow.sweep(*given).returncode == 0  # the first edits what the second reads
+    own.write_text("old")
+    assert "2 of 2 runs done, 0 of them earlier" in slow.sweep(*given).stdout
+    own.write_text("old")
+    given = ("-p", f"text={own}", "-p", "edits=False")
+    assert slow.sweep(*given).returncode == 0
+    assert "1 of 1 runs done, 1 of them earlier" in slow.sweep(*given).stdout
+
+
 # --- the book's own chapters ---
 
 # forked from one process, so that seventeen servers share the imports that all of them need

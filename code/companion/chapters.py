@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+import os
 import re
 from dataclasses import dataclass
 from difflib import get_close_matches
@@ -55,10 +56,10 @@ class Parameter:
         problem = f"{self.name} = {value!r}: must be {self.allowed}"
         if not PATHS.intersection(self.choices):
             raise ParameterError(problem)
-        # chapters are executed in a folder of their own
-        path = Path(value).expanduser().absolute()
-        for kind, is_there in (("FILE", path.is_file), ("FOLDER", path.is_dir)):
-            if value and kind in self.choices and is_there():
+        # chapters are executed in a folder of their own; os.path has an answer for every string
+        path = Path(os.path.expanduser(value)).absolute()
+        for kind, is_there in (("FILE", os.path.isfile), ("FOLDER", os.path.isdir)):
+            if value and kind in self.choices and is_there(path):
                 return str(path)
         raise ParameterError(f"{problem}; there is no such {self._wanted()} as {path}")
 

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import codecs
+import os
+import re
 from collections.abc import Mapping
 from pathlib import Path
 
@@ -54,9 +56,9 @@ def tokens(model: TextModel, passage: str, limit: int | None = None) -> Tokens:
             f"model is a {type(model).__name__}: must be a BERT or ALBERT, which read text"
         )
     most = min(limit or model.n_positions, model.n_positions)
-    # a tokenizer needs seconds for megabytes: the beginning is enough where it fills the model,
-    # and where the word that it ends in, cut anywhere, lies beyond
-    for head in (passage[: A_TOKEN * most], passage):
+    # a tokenizer needs seconds for megabytes: whole words at the beginning are enough where they
+    # fill the model, with room for one that goes on beyond
+    for head in (_words(passage, A_TOKEN * most), passage):
         whole = len(model.tokenizer.encode(head).ids)
         if whole > most + LONGEST_WORD:
             break
@@ -70,6 +72,11 @@ def tokens(model: TextModel, passage: str, limit: int | None = None) -> Tokens:
     return found
 
 
+def _words(passage: str, n: int) -> str:
+    """The first n characters of a longer passage, without the word that they end in."""
+    return passage if len(passage) <= n else re.match(r"(?s).*\s|", passage[:n])[0]
+
+
 def model_folder(model: str) -> Path:
     """Folder of a model's files: of a name, with or without its organisation, or itself a folder.
 
@@ -78,7 +85,7 @@ def model_folder(model: str) -> Path:
     for name in (model, model.rpartition("/")[2]):
         if name in MODELS and not Path(model).is_absolute():
             return model_directory(name)
-    return _there("model", model, MODELS, Path.is_dir, "folder")
+    return _there("model", model, MODELS, os.path.isdir, "folder")
 
 
 def picture(image: str, pictures: Mapping[str, Path]) -> Path:
@@ -87,11 +94,11 @@ def picture(image: str, pictures: Mapping[str, Path]) -> Path:
 
 
 def _one_of(name: str, value: str, known: Mapping[str, Path]) -> Path:
-    return known[value] if value in known else _there(name, value, known, Path.is_file, "file")
+    return known[value] if value in known else _there(name, value, known, os.path.isfile, "file")
 
 
 def _there(name: str, value: str, known: Mapping, is_there, kind: str) -> Path:
-    path = Path(value).expanduser()
+    path = Path(os.path.expanduser(value))
     if not value or not is_there(path):
         names = ", ".join(known)
         raise ValueError(

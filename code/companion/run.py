@@ -86,11 +86,16 @@ def name_of(chapter: Chapter, values: dict[str, Value]) -> str:
 
 
 def _own(path: str) -> str:
-    """Name of a file or folder, and a digest of its content."""
-    folder = Path(path)
-    files = sorted(p for p in folder.rglob("*") if p.is_file()) if folder.is_dir() else [folder]
-    content = [[p.relative_to(folder.parent).as_posix(), sha256_of(p)] for p in files]
-    return f"{folder.name}-{hashlib.sha256(json.dumps(content).encode()).hexdigest()[:12]}"
+    """Name of a file and a digest of its content; of a folder, of what changes with its files."""
+    place = Path(path)
+    if place.is_dir():
+        # two levels, as of a model, and no content: it may be a whole disk, by mistake
+        files = [p for level in ("*", "*/*") for p in place.glob(level) if os.path.isfile(p)]
+        stats = [(p.relative_to(place).as_posix(), p.stat()) for p in sorted(files)]
+        content = [[name, stat.st_size, stat.st_mtime_ns] for name, stat in stats]
+    else:
+        content = sha256_of(place) if place.is_file() else None
+    return f"{place.name}-{hashlib.sha256(json.dumps(content).encode()).hexdigest()[:12]}"
 
 
 def run(
@@ -124,13 +129,15 @@ def run(
             if left.name.startswith(f".{folder.name}~"):
                 shutil.rmtree(left, ignore_errors=True)
         partial = Path(tempfile.mkdtemp(dir=folder.parent, prefix=f".{folder.name}~"))
+        # what is kept has the name that its values had when it was asked for
+        of = (keep, folder.name) if keep else (state(chapter), name_of(chapter, values))
         try:
-            return folder, _run(chapter, values, folder, partial, keep or state(chapter), engine)
+            return folder, _run(chapter, values, folder, partial, of, engine)
         finally:
             shutil.rmtree(partial, ignore_errors=True)
 
 
-def _run(chapter, values, folder: Path, partial: Path, sources: str, engine) -> Comparison:
+def _run(chapter, values, folder: Path, partial: Path, of: tuple[str, str], engine) -> Comparison:
     if engine == "warm":
         from papermill.engines import papermill_engines
 
@@ -142,6 +149,7 @@ def _run(chapter, values, folder: Path, partial: Path, sources: str, engine) -> 
         "TRIPARTITE_CLAIMS": "report",
     } | KERNEL
     start = time.monotonic()
+    sources, named = of
     notebook = partial / "chapter.ipynb"
     failed = folder.with_name(folder.name + "-failed")
     report = {
@@ -159,7 +167,8 @@ def _run(chapter, values, folder: Path, partial: Path, sources: str, engine) -> 
         raise ChapterError(f"{error} (see {failed})") from None
     seconds = time.monotonic() - start
     comparison = compare(nbformat.read(notebook, 4), chapter.read())
-    if state(chapter) != sources:  # edited meanwhile: it is shown, but never taken for fresh
+    # edited meanwhile: it is shown, but never taken for fresh
+    if state(chapter) != sources or name_of(chapter, values) != named:
         report["sources"] = None
     _write(partial, report | {"seconds": seconds} | asdict(comparison))
     replace(partial, folder)
