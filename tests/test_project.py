@@ -1,6 +1,7 @@
 """The project's own files: one list of requirements, hashes, citations, nothing of a machine."""
 
 import json
+import os
 import re
 import subprocess
 import sys
@@ -131,4 +132,11 @@ def test_style_is_that_of_the_tool(command):
         capture_output=True,
         text=True,
     )
+    assert done.returncode == 0, done.stdout
+
+
+def test_types_of_the_module_agree():
+    """Which files and how strictly is in pyproject.toml."""
+    command = [sys.executable, "-m", "mypy", "--cache-dir", os.devnull]
+    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True)
     assert done.returncode == 0, done.stdout

@@ -108,7 +108,7 @@ def virtual_environment(folder: Path, resolution: str) -> str:
     if not (folder / "complete").exists():
         uv = [sys.executable, "-m", "uv", "--quiet"]
         subprocess.run([*uv, "venv", "--clear", "--python", sys.executable, folder], check=True)
-        wanted = ["--resolution", resolution, "--requirements", ROOT / "pyproject.toml"]
+        wanted = ["--resolution", resolution, "--requirements", str(ROOT / "pyproject.toml")]
         install = [*uv, "pip", "install", "--python", python, *wanted, "--extra", "book"]
         subprocess.run(install, check=True)
         (folder / "complete").touch()

@@ -74,7 +74,7 @@ def tokens(model: TextModel, passage: str, limit: int | None = None) -> Tokens:
 
 def _words(passage: str, n: int) -> str:
     """The first n characters of a longer passage, without the word that they end in."""
-    return passage if len(passage) <= n else re.match(r"(?s).*\s|", passage[:n])[0]
+    return passage if len(passage) <= n else re.sub(r"\S*$", "", passage[:n])
 
 
 def model_folder(model: str) -> Path:

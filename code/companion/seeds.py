@@ -21,7 +21,7 @@ APART = 100  # a chapter may count on from its seed
 def draw(date: str, used: dict[str, list[int]], n: int = 20) -> list[int]:
     """n seeds that follow from the date, none near one that was drawn on an earlier date."""
     taken = [seed for day, seeds in used.items() if day < date for seed in seeds]
-    stream, seeds = random.Random(f"seeds of {date}"), []
+    stream, seeds = random.Random(f"seeds of {date}"), list[int]()
     while len(seeds) < n:
         seed = stream.randint(LOW, HIGH)
         if all(abs(seed - other) >= APART for other in taken + seeds):

@@ -9,12 +9,13 @@ from __future__ import annotations
 
 import itertools
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass, replace
 from functools import partial
 from typing import NamedTuple
 
 import numpy as np
+from numpy.typing import ArrayLike
 
 from . import rungekutta
 from .checks import (
@@ -129,7 +130,12 @@ class Gliotransmission(Quantities):
 
 GLIOTRANSMISSION: dict[str, Gliotransmission] = {
     f"stimberg2019-ex{example}": Gliotransmission(
-        C_Theta=0.5, Omega_A=0.6, U_A=0.6, G_T="200 mM", rho_e=6.5e-4, Omega_e=60.0
+        C_Theta=0.5,
+        Omega_A=0.6,
+        U_A=0.6,
+        G_T="200 mM",  # type: ignore[arg-type]  # text with a unit: Quantities reads it
+        rho_e=6.5e-4,
+        Omega_e=60.0,
     )
     for example in (3, 4, 6)
 }
@@ -392,7 +398,7 @@ def check_step(
         raise ValueError(f"dt = {dt:g} s: must be at most {limit:.2g} s, or the step is unstable")
 
 
-def check_state(initial: Array) -> State:
+def check_state(initial: ArrayLike) -> State:
     """The rows of initial, (4, n), as a state; ValueError where one of them is impossible."""
     initial = np.asarray(initial, dtype=float)
     if initial.ndim not in (1, 2) or len(initial) != 4:
@@ -416,7 +422,7 @@ def check_input(n: int, **inputs: float | Array) -> None:
             raise ValueError(f"{name} = {value}: must be a concentration in uM, at least 0")
 
 
-def _check_inputs(n: int, times: Array, **inputs: Input) -> dict[str, float]:
+def _check_inputs(n: int, times: Iterable[float], **inputs: Input) -> dict[str, float]:
     """The largest value of every input; functions are looked at at these times, before any step."""
     largest = {}
     for name, value in inputs.items():
@@ -430,17 +436,17 @@ def _check_inputs(n: int, times: Array, **inputs: Input) -> dict[str, float]:
 
 def _at(value: Input, t: float, cells: slice = slice(None)) -> float | Array:
     value = value(t) if callable(value) else value
-    return value[cells] if np.ndim(value) else value
+    return value[cells] if np.ndim(value) else value  # type: ignore[index]
 
 
 def trace(
     p: Astrocyte,
     times: Array,
-    initial: Array = (0.0, 0.0, 0.0, 0.9),
+    initial: ArrayLike = (0.0, 0.0, 0.0, 0.9),
     *,
     Y: Input = 0.0,
     I_bias: Input = 0.0,
-    breaks: Array = (),
+    breaks: ArrayLike = (),
     rtol: float = 1e-9,
     atol: float = 1e-11,
 ) -> State:

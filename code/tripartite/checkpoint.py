@@ -210,9 +210,9 @@ class Tensors:
     def _shards(self, index: Path) -> dict[str, str]:
         shards = read_json(index).get("weight_map")
         named = isinstance(shards, dict) and all(isinstance(x, str) for x in shards.values())
-        if not named or any(Path(name).name != name for name in shards.values()):
+        if not named or any(Path(name).name != name for name in shards.values()):  # type: ignore[union-attr]
             raise ValueError(f"{index}: weight_map = {shards!r}: must name a file for each tensor")
-        return shards
+        return shards  # type: ignore[return-value]
 
     def _open(self, path: Path) -> tuple[set[str], Any]:
         from safetensors import SafetensorError, safe_open  # optional dependency

@@ -64,7 +64,7 @@ def pool(circuit: Circuit, Y: Array) -> Array:
     terminal, cell = circuit.listens.T
     total = np.bincount(cell, Y[terminal], circuit.n_astrocytes)
     if circuit.pooling == "mean":
-        total = total / np.maximum(np.bincount(cell, minlength=circuit.n_astrocytes), 1)
+        total = total / np.maximum(np.bincount(cell, minlength=circuit.n_astrocytes), 1)  # type: ignore[assignment]
     return total
 
 
@@ -163,7 +163,7 @@ def run(
         received = 0.0
         for sub in range(cell_every):
             j = k * cell_every + sub
-            received = received + pool(circuit, terminal.Y) if hold == "mean" else 0.0
+            received = received + pool(circuit, terminal.Y) if hold == "mean" else 0.0  # type: ignore[assignment]
             terminal = synapse.relax(
                 terminal, dt, circuit.synapse, G * _mean_decay(circuit, hold, sub, dt)
             )
@@ -171,7 +171,7 @@ def run(
             if now.stop > now.start:
                 terminal, released[now] = _fire(terminal, spike_synapse[now], circuit.synapse)
         if hold == "mean":
-            Y = received / cell_every * _mean(circuit.synapse.Omega_c * dt)
+            Y = received / cell_every * _mean(circuit.synapse.Omega_c * dt)  # type: ignore[assignment]
         if Y.max() > loudest:  # spikes have piled up beyond what the check above could foresee
             astrocyte.check_step(dt_cell, circuit.astrocyte, Y, circuit.gaps)
             loudest = Y.max()

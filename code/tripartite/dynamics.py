@@ -94,7 +94,7 @@ def stream(
     if not np.all(np.isfinite(log_p)):
         raise ValueError("queries: p = g.phi(q) must be above 0, or the gain grows without end")
     log_scale = 0.5 * np.median(log_p, axis=-1) if log_scale is None else np.asarray(log_scale)
-    activity = phi(np.concatenate([keys, queries], axis=-2))
+    activity = phi(np.concatenate([keys, queries], axis=-2))  # type: ignore[operator]
     hidden = activity.amplitude * np.exp(activity.log_scale - log_scale[..., None, None])
     writing = np.repeat([1.0, 0.0], [keys.shape[-2], queries.shape[-2]])
     return Stimulus(hidden, np.concatenate([values, skip], axis=-2), writing, 1.0 - writing)
@@ -233,7 +233,7 @@ def _check_stable(state: State, stimuli: Stimulus, times: Times, steps: int) -> 
         "1 / leak_g": times.leak_g,
         f"tau_p / p at p = {p:.3g}": p / times.tau_p,
     }
-    name = max(fastest, key=fastest.get)
+    name = max(fastest, key=fastest.get)  # type: ignore[arg-type]
     needed = math.ceil(fastest[name] * times.T / REACH)
     if steps < needed:
         raise ValueError(f"steps = {steps}: must be at least {needed}, T / ({REACH} {name})")

@@ -105,7 +105,9 @@ def photograph(F: Array, exposure: float, flux: float, read_noise: float, seed: 
     return counts / (flux * exposure)
 
 
-def camera_variance(exposure: float, flux: float, read_noise: float, F: Array = 1.0) -> Array:
+def camera_variance(
+    exposure: float, flux: float, read_noise: float, F: Array | float = 1.0
+) -> Array | float:
     """Variance of what `photograph` returns: photons are Poisson, so F / (flux exposure), and
     that of the reading."""
     return F / (flux * exposure) + (read_noise / (flux * exposure)) ** 2

@@ -94,7 +94,7 @@ class Couplings:
     """
 
     memories: Array
-    scale: float | None = None
+    scale: float = None  # type: ignore[assignment]  # that of __post_init__
     repeated: bool = True
     selves: bool = True
 
@@ -118,7 +118,7 @@ class Couplings:
         keep = 1.0 if self.repeated and self.selves else ~np.eye(self.size, dtype=bool)
         psi = psi * keep
         within = psi @ xi.T  # (..., N, K)
-        total = (xi.T * np.vecdot(xi.T, within, axis=-2)[..., None, :]) @ xi
+        total = (xi.T * np.vecdot(xi.T, within, axis=-2)[..., None, :]) @ xi  # type: ignore[call-overload]
         if self.repeated:
             return self.scale * keep * total
         shared = within @ xi  # pairs that share neuron i; with its transpose, those that share j
@@ -405,7 +405,7 @@ def _drive(coefficients, memories: Array, state: Array, block: int) -> Array:
 # ---- the whole network where its fixed point is stable
 
 
-def loop_gain(spread: Array, times: Times) -> Array:
+def loop_gain(spread: Array | float, times: Times) -> Array:
     """1 / (leak_s - 1 / (leak_p - t)): what linear synapses make of a pattern that T multiplies by t.
 
     Raises ValueError where the loop of synapses and processes is unstable, for any t.

@@ -213,7 +213,7 @@ def attend(
     for start in range(0, phi.size, block):
         part = one_block(phi.block(start, min(start + block, phi.size)), queries, keys, values)
         reading = part if reading is None else pool(reading, part)
-    return reading
+    return reading  # type: ignore[return-value]  # there is a neuron
 
 
 def _curves(phi: Population, side: str):

@@ -46,7 +46,7 @@ def load(directory: str | Path, dtype: Any = np.float64) -> TextModel | VisionMo
     with Tensors(folder / WEIGHTS, dtype, prefix=f"{kind}.") as tensor:
         model = FAMILIES[kind].build(folder, config, tensor)
         tensor.refuse_unused()
-    return replace(model, pooling=pooling) if isinstance(model, TextModel) else model
+    return replace(model, pooling=pooling) if isinstance(model, TextModel) else model  # type: ignore[return-value]
 
 
 def load_recording(path: str | Path, dtype: Any = np.float64) -> Recording:
@@ -64,4 +64,4 @@ def load_recording(path: str | Path, dtype: Any = np.float64) -> Recording:
             f"{path}: shapes {[a.shape for a in arrays]} with {len(tokens)} tokens: "
             "must be three times (layers, heads, tokens, d)"
         )
-    return Recording(*arrays, tokens, metadata)
+    return Recording(*arrays, tokens, metadata)  # type: ignore[call-arg, arg-type]

@@ -44,14 +44,14 @@ class Quantities:
     """Base of parameter dataclasses: converts units, refuses what is not allowed, lists itself."""
 
     def __post_init__(self) -> None:
-        for f in fields(self):
+        for f in fields(self):  # type: ignore[arg-type]
             object.__setattr__(self, f.name, _checked(f, getattr(self, f.name)))
 
     def table(self) -> list[tuple[str, float, str, str, str]]:
         """(symbol, value, unit, meaning, source) of every parameter, in order."""
         return [
             (f.name, getattr(self, f.name), *(f.metadata[k] for k in ("unit", "meaning", "source")))
-            for f in fields(self)
+            for f in fields(self)  # type: ignore[arg-type]
         ]
 
 

@@ -556,11 +556,12 @@ def counted(pieces: Sequence[str], windows: Sequence[str], order: int) -> float:
     """
     check_positive_int(order=order)
     alphabet = len(set().union(*pieces, *windows))
-    seen = [Counter() for _ in range(order + 1)]
+    seen: list[Counter[str]] = [Counter() for _ in range(order + 1)]
     for n in range(1, order + 1):
         for piece in pieces:
             seen[n].update(piece[i : i + n] for i in range(len(piece) - n + 1))
-    total, kinds = Counter(), Counter()
+    total: Counter[str] = Counter()
+    kinds: Counter[str] = Counter()
     for counts in seen[1:]:
         for gram, count in counts.items():
             total[gram[:-1]] += count

@@ -40,15 +40,15 @@ class Synapse(Quantities):
 
 
 _EX3 = Synapse(
-    rho_c=0.005, Y_T="500 mM", Omega_c="40 1/s", U_0=0.6, Omega_f="3.33 1/s", Omega_d="2 1/s",
-    O_G="1.5 1/(uM s)", Omega_G="0.5 1/min", alpha=0.0,
+    rho_c=0.005, Y_T="500 mM", Omega_c="40 1/s", U_0=0.6, Omega_f="3.33 1/s", Omega_d="2 1/s",  # type: ignore[arg-type]
+    O_G="1.5 1/(uM s)", Omega_G="0.5 1/min", alpha=0.0,  # type: ignore[arg-type]
 )  # fmt: skip
 
 SYNAPSES: dict[str, Synapse] = {
     # example 2 has no short-term plasticity: every spike releases all there is, refilled in 1 us
     "stimberg2019-ex2": Synapse(
-        rho_c=0.001, Y_T="500 mM", Omega_c="40 1/s", U_0=1.0, Omega_f="3.33 1/s",
-        Omega_d="1e6 1/s", O_G=0.0, Omega_G="0.5 1/min", alpha=1.0,
+        rho_c=0.001, Y_T="500 mM", Omega_c="40 1/s", U_0=1.0, Omega_f="3.33 1/s",  # type: ignore[arg-type]
+        Omega_d="1e6 1/s", O_G=0.0, Omega_G="0.5 1/min", alpha=1.0,  # type: ignore[arg-type]
     ),
     "stimberg2019-ex3": _EX3,
     "stimberg2019-ex4": _EX3,

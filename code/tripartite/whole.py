@@ -26,7 +26,7 @@ def populations(
     Every head has neurons of its own, independent of those of other heads, layers and seeds.
     dtype: single precision by default, far finer than the errors of random features.
     """
-    like, found = np.empty(0, dtype), []
+    like, found = np.empty(0, dtype), []  # type: ignore[var-annotated]
     for layer in range(model.n_layers):
         heads = [
             sample(
@@ -59,7 +59,7 @@ def circuits(phis: Sequence[FeatureMap], centres: Iterable[Array] | None = None)
         return attend
 
     shifts = np.zeros(len(phis)) if centres is None else centres
-    return [of(phi, centre) for phi, centre in zip(phis, shifts, strict=True)]
+    return [of(phi, centre) for phi, centre in zip(phis, shifts, strict=True)]  # type: ignore[arg-type]
 
 
 def centres(queries: Array, keys: Array) -> Array:
