@@ -20,7 +20,7 @@ from safetensors.numpy import save_file
 from torch.nn.functional import smooth_l1_loss
 from tuning_inputs import BOUNDS, appended, recorded
 
-from tripartite import tuning
+from tripartite.beyond import tuning
 
 WEIGHT, BATCH, SHARPNESS = 0.02, 4, 2.0
 RATE = {"language": 0.05, "vision": 0.02}  # chosen on the validation split, as is where to stop

@@ -15,7 +15,7 @@ from pathlib import Path
 import numpy as np
 from scipy.stats import norm
 
-from tripartite import memory
+from tripartite.beyond import memory
 
 RESULTS = Path(__file__).parent / "results"
 FLIPPED = 0.1

@@ -365,7 +365,7 @@ def recorded(step):
 
 def counts(package: Path) -> None:
     """Bits a character of n-grams counted in the same training text, on the same windows."""
-    from tripartite.rivals import counted
+    from tripartite.beyond.rivals import counted
 
     text = dictionary(package)
     blocks = range(0, len(text) - BLOCK, BLOCK)

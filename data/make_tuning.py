@@ -13,7 +13,8 @@ from pathlib import Path
 import numpy as np
 import tuning_inputs
 
-from tripartite import attention, features, network, tuning
+from tripartite import attention, features, network
+from tripartite.beyond import tuning
 
 HEADER = ["kind", "neurons", "seed", "layer", "head", "normaliser", "output"]
 KINDS = {  # name -> kind of fit, draw of directions

@@ -13,7 +13,8 @@ from pathlib import Path
 import numpy as np
 import tuning_inputs
 
-from tripartite import attention, network, tuning
+from tripartite import attention, network
+from tripartite.beyond import tuning
 
 HERE = Path(__file__).parent
 PAIRS = ((1, 3), (2, 4))  # windows of one text each, in the order of tuning_inputs.tests

@@ -15,7 +15,7 @@ import numpy as np
 import tuning_inputs
 from make_tuning import errors, uniform
 
-from tripartite import tuning
+from tripartite.beyond import tuning
 
 HERE = Path(__file__).parent
 NAMES = (

@@ -6,8 +6,8 @@ import numpy as np
 import pytest
 from scipy import integrate, optimize, signal, stats
 
-from tripartite import imaging
-from tripartite.imaging import INDICATORS
+from tripartite.beyond import imaging
+from tripartite.beyond.imaging import INDICATORS
 
 every_indicator = pytest.mark.parametrize("p", INDICATORS.values(), ids=INDICATORS)
 

@@ -8,8 +8,8 @@ import numpy as np
 import pytest
 
 from companion.paths import DATA
-from tripartite import memory
-from tripartite.memory import LINEAR, Couplings, Layers, State, Tensor, Times, saturating
+from tripartite.beyond import memory
+from tripartite.beyond.memory import LINEAR, Couplings, Layers, State, Tensor, Times, saturating
 
 N, K = 5, 3
 CURVED = Layers(saturating(2.0), saturating(1.5), saturating(0.7))

@@ -1,6 +1,7 @@
 """What `pip install .` gives: the module, and a command that says where it works."""
 
 import os
+import shutil
 import subprocess
 import sys
 import zipfile
@@ -14,10 +15,16 @@ from companion.paths import ROOT
 
 @pytest.fixture(scope="module")
 def installed(tmp_path_factory) -> Path:
-    """The wheel of this checkout, unpacked where nothing else of it is."""
+    """The wheel of a copy of this checkout, since a build leaves files, unpacked."""
     folder = tmp_path_factory.mktemp("wheel")
+    sources = folder / "sources"
+    shutil.copytree(ROOT / "code", sources / "code", ignore=shutil.ignore_patterns("*.egg-info"))
+    for name in ("pyproject.toml", "README.md", "LICENSE"):
+        shutil.copy(ROOT / name, sources)
     command = [sys.executable, "-m", "uv", "build", "--wheel", "--no-build-isolation", "--offline"]
-    done = subprocess.run([*command, "-o", str(folder), str(ROOT)], capture_output=True, text=True)
+    done = subprocess.run(
+        [*command, "-o", str(folder), str(sources)], capture_output=True, text=True
+    )
     assert done.returncode == 0, done.stderr
     (wheel,) = folder.glob("*.whl")
     with zipfile.ZipFile(wheel) as archive:
@@ -40,8 +47,11 @@ def python(installed: Path, program: str, *, libraries: bool = True) -> subproce
 def test_the_wheel_holds_the_module_and_nothing_else(installed):
     top = {path.name for path in installed.iterdir() if not path.name.endswith(".dist-info")}
     assert top == {"tripartite"}
-    modules = {path.name for path in (ROOT / "code/tripartite").glob("*.py")}
-    assert {path.name for path in (installed / "tripartite").glob("*.py")} == modules
+    science = ROOT / "code/tripartite"
+    modules = {path.relative_to(science) for path in science.rglob("*.py")}
+    found = installed / "tripartite"
+    assert {path.relative_to(found) for path in found.rglob("*.py")} == modules
+    assert (found / "py.typed").exists()
 
 
 def test_the_module_works_without_the_book(installed):

@@ -115,12 +115,19 @@ def test_make_help_lists_every_target():
 
 
 @pytest.mark.parametrize(
-    "module", ["attention", "features", "network", "dynamics", "synapse", "astrocyte", "tuning"]
+    "module",
+    ["attention", "features", "network", "dynamics", "synapse", "astrocyte", "beyond.tuning"],
 )
 def test_the_core_needs_numpy_alone(module):
     """SciPy is imported where a function needs it: importing it takes half a second."""
     program = f"import sys, tripartite.{module}; sys.exit('scipy' in sys.modules)"
     assert subprocess.run([sys.executable, "-c", program], cwd=ROOT).returncode == 0
+
+
+def test_the_core_knows_nothing_beyond_it():
+    for path in (ROOT / "code/tripartite").glob("*.py"):
+        assert "beyond import" not in path.read_text(), path
+        assert "import beyond" not in path.read_text(), path
 
 
 @pytest.mark.parametrize("command", [["check"], ["format", "--check"]])

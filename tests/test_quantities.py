@@ -5,8 +5,8 @@ from dataclasses import FrozenInstanceError, fields, replace
 import pytest
 
 from tripartite.astrocyte import ASTROCYTES, GLIOTRANSMISSION
+from tripartite.beyond.imaging import INDICATORS
 from tripartite.dynamics import Times
-from tripartite.imaging import INDICATORS
 from tripartite.quantities import UNITS
 from tripartite.synapse import SYNAPSES
 

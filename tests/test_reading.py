@@ -254,7 +254,7 @@ def test_install_cell_names_what_the_code_imports():
     loaded = subprocess.run([sys.executable, "-c", run], capture_output=True, text=True).stdout
     assert {"numpy", "scipy", "nbformat", "array_api_compat"} <= set(loaded.split())
     direct = set(re.findall(r"^\s*(?:from|import) (\w+)", "\n".join(
-        p.read_text() for folder in ("tripartite", "companion") for p in (ROOT / "code" / folder).glob("*.py")
+        p.read_text() for folder in ("tripartite", "companion") for p in (ROOT / "code" / folder).rglob("*.py")
     ), re.M))  # fmt: skip
     ours = {"tripartite", "companion", "papermill", "packaging", "IPython", "traitlets", "uv"}
     third = {n for n in direct & set(loaded.split()) if n not in sys.stdlib_module_names | ours}

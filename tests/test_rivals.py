@@ -9,8 +9,9 @@ from scipy.integrate import solve_ivp
 from scipy.special import comb, softmax
 
 from companion.paths import DATA
-from tripartite import attention, features, memory, network, rivals
-from tripartite.rivals import Gated, Replicator
+from tripartite import attention, features, network
+from tripartite.beyond import memory, rivals
+from tripartite.beyond.rivals import Gated, Replicator
 
 RNG = np.random.default_rng(5)
 

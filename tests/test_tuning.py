@@ -4,7 +4,8 @@ import numpy as np
 import pytest
 from safetensors.numpy import save_file
 
-from tripartite import attention, features, network, tuning
+from tripartite import attention, features, network
+from tripartite.beyond import tuning
 
 RANDOM = [kind for kind in tuning.KINDS if kind != "prototypes"]
 

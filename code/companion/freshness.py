@@ -15,6 +15,7 @@ from .meaning import meaning, without_magics
 from .paths import DATA, LOCK, ROOT
 
 CODE = ROOT / "code"
+SCIENCE = CODE / "tripartite"
 MODULE = ("pretrained",)  # extras of pyproject.toml that the module tripartite itself uses
 PACKAGES = ("tripartite", "companion")
 MADE = ("reference", "results")  # folders of data/ with what the book itself has found
@@ -53,8 +54,13 @@ def computed(chapter: Chapter) -> str:
     The book's machinery is not in it: it shows numbers, and computes none. Of code, what it means
     is in it, and not its comments, annotations or layout; of the lock, what the module requires.
     """
-    science = [path for path in modules(chapter.code()) if path.parent.name == "tripartite"]
-    code = {path.stem: meaning(path.read_text(encoding="utf-8")) for path in science}
+    science = [path for path in modules(chapter.code()) if path.is_relative_to(SCIENCE)]
+    code = {
+        ".".join(path.relative_to(SCIENCE).with_suffix("").parts): meaning(
+            path.read_text(encoding="utf-8")
+        )
+        for path in science
+    }
     cells = [meaning(cell.source) for cell in chapter.code_cells()]
     versions = pins(LOCK.read_text(encoding="utf-8"))
     required = {name: versions.get(name) for name in requirements(MODULE)}

@@ -35,8 +35,11 @@ def report(name: str, content: dict) -> Path:
 
 def of_mutant(module: str, test: str) -> str:
     """Digest of what a mutant's verdict depends on: the module and the file of the test."""
-    files = ROOT / f"code/tripartite/{module}.py", ROOT / f"tests/test_{test.split('::')[0]}.py"
-    return "".join(sha256_of(path)[:32] for path in files)
+    files = (
+        ROOT / f"code/tripartite/{module.replace('.', '/')}.py",
+        ROOT / f"tests/test_{test.split('::')[0]}.py",
+    )
+    return "".join(sha256_of(path)[:32] if path.exists() else "gone" for path in files)
 
 
 def stale() -> dict[str, list[str]]:

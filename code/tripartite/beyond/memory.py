@@ -20,8 +20,8 @@ from scipy.integrate import solve_ivp
 from scipy.linalg import cho_factor, cho_solve
 from scipy.sparse.linalg import eigsh
 
-from .checks import check_choice, check_finite, check_positive, check_positive_int
-from .quantities import Quantities, quantity
+from ..checks import check_choice, check_finite, check_positive, check_positive_int
+from ..quantities import Quantities, quantity
 
 Array = np.ndarray
 

@@ -17,9 +17,9 @@ import numpy as np
 from scipy.special import expit, gammaln, logsumexp, xlogy
 from scipy.stats import beta, binom
 
-from .attention import kernel_attention, log_sum_exp, scores
-from .checks import check_choice, check_finite, check_positive, check_positive_int, check_tokens
-from .features import Activity, FeatureMap, cosine, independent_directions, sample
+from ..attention import kernel_attention, log_sum_exp, scores
+from ..checks import check_choice, check_finite, check_positive, check_positive_int, check_tokens
+from ..features import Activity, FeatureMap, cosine, independent_directions, sample
 
 Array = np.ndarray
 

@@ -13,8 +13,8 @@ from pathlib import Path
 
 import numpy as np
 
-from .attention import log_sum_exp
-from .checks import (
+from ..attention import log_sum_exp
+from ..checks import (
     check_choice,
     check_context,
     check_finite,
@@ -24,7 +24,7 @@ from .checks import (
     check_width,
     namespace_of,
 )
-from .features import Activity, Array, _as, independent_directions, orthogonal_directions
+from ..features import Activity, Array, _as, independent_directions, orthogonal_directions
 
 
 @dataclass(frozen=True)
@@ -364,7 +364,7 @@ def load(path: str | Path, dtype=np.float32) -> Tuned:
     of up to 256 tokens: they were fitted to windows of 256 from the first position on, and outputs err
     about half as much again at 512 (chapter 13). dtype: of the arrays returned.
     """
-    from .checkpoint import Tensors
+    from ..checkpoint import Tensors
 
     with Tensors(Path(path), dtype) as tensor:
         return Tuned(

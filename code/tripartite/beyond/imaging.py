@@ -11,8 +11,8 @@ from functools import partial
 
 import numpy as np
 
-from .checks import check_positive, check_positive_int
-from .quantities import Quantities, quantity
+from ..checks import check_positive, check_positive_int
+from ..quantities import Quantities, quantity
 
 Array = np.ndarray
 
