@@ -395,7 +395,7 @@ MUTANTS = [
 
 def copy(folder: Path) -> Path:
     """What the tests read, in a folder where it may be broken."""
-    for name in ("code", "tests", "data", "book"):
+    for name in ("code", "scripts", "tests", "data", "book"):
         ignored = shutil.ignore_patterns("__pycache__", "*.egg-info", "*.ipynb")
         shutil.copytree(ROOT / name, folder / name, ignore=ignored)
     for name in ("pyproject.toml", "requirements.lock"):

@@ -371,6 +371,9 @@ def test_too_few_steps_are_refused_and_the_fewest_allowed_are_stable(times, name
     assert all(
         np.abs(x).max() < 100 for x in last(trajectory(rest(stimuli), stimuli, times, needed))
     )
+    assert dynamics.steps_needed(rest(stimuli), stimuli, times, per_time_constant=0.1) == needed
+    fine = dynamics.steps_needed(rest(stimuli), stimuli, times, per_time_constant=1000)
+    assert fine == math.ceil(1000 * times.T / min(times.tau_h, times.tau_l, times.tau_p))
     # 15 % fewer steps blow up, so the bound is not needlessly strict (a small p bears more)
     with np.errstate(all="ignore"):
         wild = last(dynamics._integrate(rest(stimuli), stimuli, times, int(0.85 * needed), 1))

@@ -1,7 +1,6 @@
 """Associative memory: against sums written out, finite differences, and the linear algebra it replaces."""
 
 import csv
-import importlib.util
 import itertools
 
 import numpy as np
@@ -372,9 +371,8 @@ def test_memories_that_occur_twice_do_no_harm():
 
 
 def test_stored_runs_are_those_of_the_script():
-    spec = importlib.util.spec_from_file_location("make_memory", DATA / "make_memory.py")
-    make = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(make)
+    import make_memory as make
+
     with (DATA / "results/memory-capacity.csv").open() as file:
         rows = [row for row in csv.DictReader(file) if row["n_neurons"] == "32"]
     assert {row["rule"] for row in rows} == {*make.WHOLE, *memory.RULES}

@@ -1,7 +1,5 @@
 """The curves read from the authors' picture: the reader on curves that are known, and what it found."""
 
-import importlib.util
-
 import numpy as np
 import pytest
 from PIL import Image
@@ -11,10 +9,9 @@ from companion.paths import DATA
 
 @pytest.fixture(scope="module")
 def reader():
-    spec = importlib.util.spec_from_file_location("make_published", DATA / "make_published.py")
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module
+    import make_published
+
+    return make_published
 
 
 def known_curves(n_tokens=40):

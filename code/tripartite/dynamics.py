@@ -22,12 +22,13 @@ from typing import NamedTuple
 import numpy as np
 
 from . import network
-from .checks import check_finite, check_positive_int, check_tokens
+from .checks import check_finite, check_positive, check_positive_int, check_tokens
 from .quantities import Quantities, quantity
+from .rungekutta import TABLES
 
 Array = np.ndarray
 
-REACH = 2.78  # Runge-Kutta of order 4 is stable for dt * rate up to 2.785 on the real axis
+REACH = TABLES["rk4"].stable  # dt * rate up to which a decay is integrated without growing
 
 
 _membrane = partial(quantity, source="Stimberg et al. 2019, example 1: C_m / g_l")
@@ -147,6 +148,21 @@ def trajectory(
     return _integrate(state, stimuli, times, steps, every)
 
 
+def steps_needed(
+    state: State, stimuli: Stimulus, times: Times, *, per_time_constant: float = 4.0
+) -> int:
+    """Steps in one presentation T that follow a stream: so many in the shortest time constant, and
+    as many as keep the gain stable, which relaxes at p / tau_p. The rest as in `trajectory`.
+
+    Raises ValueError on shapes that disagree, numbers that are not finite, or gates outside 0 to 1.
+    """
+    check_positive(per_time_constant=per_time_constant)
+    _check(state, stimuli, times)
+    shortest = min(times.tau_h, times.tau_l, times.tau_p)
+    stable = math.ceil(max(_fastest(state, stimuli, times).values()) * times.T / REACH)
+    return max(math.ceil(per_time_constant * times.T / shortest), stable)
+
+
 def _integrate(state, stimuli, times, steps, every) -> Iterator[State]:
     done = 0
     for now in _tokens(stimuli):
@@ -225,18 +241,23 @@ def _check(state: State, stimuli: Stimulus, times: Times) -> None:
 
 
 def _check_stable(state: State, stimuli: Stimulus, times: Times, steps: int) -> None:
+    fastest = _fastest(state, stimuli, times)
+    name = max(fastest, key=fastest.get)  # type: ignore[arg-type]
+    needed = math.ceil(fastest[name] * times.T / REACH)
+    if steps < needed:
+        raise ValueError(f"steps = {steps}: must be at least {needed}, T / ({REACH} {name})")
+
+
+def _fastest(state: State, stimuli: Stimulus, times: Times) -> dict[str, float]:
+    """Rates of decay by the name of their time constant, 1/s."""
     p = _largest_response(state, stimuli, times)
-    fastest = {
+    return {
         "tau_h": 1 / times.tau_h,
         "tau_l": 1 / times.tau_l,
         "1 / leak_H": times.leak_H,
         "1 / leak_g": times.leak_g,
         f"tau_p / p at p = {p:.3g}": p / times.tau_p,
     }
-    name = max(fastest, key=fastest.get)  # type: ignore[arg-type]
-    needed = math.ceil(fastest[name] * times.T / REACH)
-    if steps < needed:
-        raise ValueError(f"steps = {steps}: must be at least {needed}, T / ({REACH} {name})")
 
 
 def _largest_response(state: State, stimuli: Stimulus, times: Times) -> float:

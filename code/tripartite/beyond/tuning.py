@@ -360,7 +360,7 @@ def _fit_head(kind, keys, queries, n_neurons, rng, draw, sharpness):
 def load(path: str | Path, dtype=np.float32) -> Tuned:
     """Tuning fitted elsewhere, from a safetensors file: curves for all (layers, heads).
 
-    path: a file as data/make_tuned_model.py writes it. The two that come with the book are for texts
+    path: a file as scripts/make_tuned_model.py writes it. The two that come with the book are for texts
     of up to 256 tokens: they were fitted to windows of 256 from the first position on, and outputs err
     about half as much again at 512 (chapter 13). dtype: of the arrays returned.
     """

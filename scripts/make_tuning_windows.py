@@ -1,23 +1,22 @@
 """Each test window of text by itself, and what it shares with the fit set: results/tuning-windows.csv.
 
-Run as `python data/make_tuning_windows.py FOLDER` after make_tuning_inputs.py; a minute. shared: how
+Run as `python scripts/make_tuning_windows.py FOLDER` after make_tuning_inputs.py; a minute. shared: how
 many of its runs of eight tokens also stand in a window of the fit set. Errors are those of the
 median head: output (relative L2) and response (median over tokens) of the curves that come with the
 book, and the output of uniform attention. Window `pooled` is all eight, `others` all but the window
 that shares words, not only a ruled line, with the fit set.
 """
 
-import csv
 import sys
 from pathlib import Path
 
 import numpy as np
-import tuning_inputs
-from make_tuning import errors, uniform
 
+import tuning_inputs
+from common import DATA, table
+from make_tuning import errors, uniform
 from tripartite.beyond import tuning
 
-HERE = Path(__file__).parent
 NAMES = (
     "entangled-bank", "constitution 1", "devil's dictionary 1", "dhammapada",
     "devil's dictionary 2", "constitution 2", "attention", "gettysburg",
@@ -64,15 +63,13 @@ def main():
     layers = range(encoder.n_layers)
     curves = []
     for m in (64, 256):
-        whole = tuning.load(HERE / f"tuning/language-{m}.safetensors")
+        whole = tuning.load(DATA / f"tuning/language-{m}.safetensors")
         curves.append([whole.of_head(n) for n in layers])
     curves.append([uniform(12, 32) for _ in layers])
     groups = {name: [n] for n, name in enumerate(NAMES)}
     groups["pooled"] = list(range(len(NAMES)))
     groups["others"] = [n for n in groups["pooled"] if NAMES[n] != "devil's dictionary 1"]
-    with (tuning_inputs.RESULTS / "tuning-windows.csv").open("w", newline="") as file:
-        writer = csv.writer(file, lineterminator="\n")
-        writer.writerow(HEADER)
+    with table("tuning-windows", HEADER) as writer:
         for name, members in groups.items():
             found = [of_median_head(c, [windows[n] for n in members]) for c in curves]
             numbers = [*found[0], *found[1], found[2][0]]

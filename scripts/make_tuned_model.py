@@ -1,6 +1,6 @@
 """Curves of all layers in one file: tuning/MODEL-NEURONS.safetensors, float16.
 
-Run as `python data/make_tuned_model.py FOLDER MODEL NEURONS [whole]` after make_fitted.py or, with
+Run as `python scripts/make_tuned_model.py FOLDER MODEL NEURONS [whole]` after make_fitted.py or, with
 `whole`, make_fitted_whole.py.
 """
 
@@ -10,7 +10,7 @@ from pathlib import Path
 import numpy as np
 from safetensors.numpy import load_file, save_file
 
-HERE = Path(__file__).parent
+DATA = Path(__file__).parents[1] / "data"
 
 
 def main():
@@ -24,7 +24,7 @@ def main():
         key: np.ascontiguousarray(np.stack([x[key] for x in layers]).astype(np.float16))
         for key in layers[0]
     }
-    save_file(joined, HERE / f"tuning/{model}-{neurons}.safetensors")
+    save_file(joined, DATA / f"tuning/{model}-{neurons}.safetensors")
 
 
 if __name__ == "__main__":

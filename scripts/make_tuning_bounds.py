@@ -1,12 +1,12 @@
 """What any fixed tuning could reach: results/tuning-bounds.csv.
 
-Run as `python data/make_tuning_bounds.py FOLDER MODEL` after make_tuning_inputs.py; MODEL is
+Run as `python scripts/make_tuning_bounds.py FOLDER MODEL` after make_tuning_inputs.py; MODEL is
 language or vision. Queries and keys of the first test windows are pooled, since a fixed tuning
 does not know which of them will meet. The softmax matrix of the pool is cut to rank m, by singular
 values (curves of any shape and sign) or by non-negative factors (curves of any shape that are
 firing rates), and every window is read from its block. Both know the tokens they are tested on, so
 they show what m curves could do, not what can be found from other inputs. Every third head.
-`python data/make_tuning_bounds.py FOLDER MODEL own` appends how near the curves of make_fitted.py
+`python scripts/make_tuning_bounds.py FOLDER MODEL own` appends how near the curves of make_fitted.py
 come on windows that they were fitted to, every head.
 """
 
@@ -14,10 +14,11 @@ import sys
 from pathlib import Path
 
 import numpy as np
-import tuning_inputs
-from make_tuning import errors, population
 from scipy.linalg import eigh
 
+import tuning_inputs
+from common import appended
+from make_tuning import errors, population
 from tripartite import attention
 
 RANKS, POOLS, ROUNDS = (64, 256), (1, 2, 4, 7), 200
@@ -65,7 +66,7 @@ def own(folder, model, layers):
 def main():
     folder, model = Path(sys.argv[1]), sys.argv[2]
     encoder = tuning_inputs.load(model)
-    with tuning_inputs.appended("tuning-bounds", tuning_inputs.BOUNDS) as writer:
+    with appended("tuning-bounds", tuning_inputs.BOUNDS) as (writer, _):
         if sys.argv[3:] == ["own"]:
             writer.writerows(own(folder, model, encoder.n_layers))
             return

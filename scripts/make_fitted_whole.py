@@ -1,6 +1,6 @@
 """Tuning of a whole model, end to end: FOLDER/fitted/MODEL-NEURONS-LAYER-whole.safetensors.
 
-Run as `python data/make_fitted_whole.py FOLDER MODEL NEURONS [STEPS]` after make_fitted.py for all
+Run as `python scripts/make_fitted_whole.py FOLDER MODEL NEURONS [STEPS]` after make_fitted.py for all
 layers, in an environment with PyTorch. The curves of all heads go on from there, down the gradient
 of the distance between the hidden states of the model they serve and those of the exact model, on
 inputs of the fit split: so each layer learns to read what the layers before it really hand on.
@@ -14,9 +14,10 @@ from pathlib import Path
 import numpy as np
 import torch
 import torch.nn.functional as F
+from safetensors.numpy import load_file, save_file
+
 import tuning_inputs
 from make_fitted import balanced
-from safetensors.numpy import load_file, save_file
 
 RATE, BATCH = 0.005, 2
 

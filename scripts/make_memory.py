@@ -1,23 +1,21 @@
 """Recall against load, and the published recall protocol at its size: results/memory-*.csv.
 
-    python data/make_memory.py capacity    # an hour on one core
-    python data/make_memory.py protocol    # ten minutes
-    python data/make_memory.py rest        # five minutes
+    python scripts/make_memory.py capacity    # an hour on one core
+    python scripts/make_memory.py protocol    # ten minutes
+    python scripts/make_memory.py rest        # five minutes
 
 Rows are appended as they are done; a run that was cut off goes on where it stopped.
 """
 
-import csv
 import itertools
 import sys
-from pathlib import Path
 
 import numpy as np
 from scipy.stats import norm
 
+from common import appended
 from tripartite.beyond import memory
 
-RESULTS = Path(__file__).parent / "results"
 FLIPPED = 0.1
 STEPS = 10  # synchronous updates; whoever is not done by then is not recalled
 SIZES = (32, 64, 128, 256, 512)
@@ -62,7 +60,7 @@ def capacity() -> None:
         "overlap",
         "strangers",
     ]
-    with table("memory-capacity.csv", columns, 4) as (done, add):
+    with appended("memory-capacity", columns, 4) as (writer, done):
         for n, rule in itertools.product(SIZES, (*WHOLE, *memory.RULES)):
             if (rule, n) == ("astrocyte-distinct", 512):
                 continue  # two million memories: an hour and more on one core
@@ -71,7 +69,7 @@ def capacity() -> None:
             for load in np.unique(np.maximum(1, np.rint(loads).astype(int))).tolist():
                 for seed in range(sets):
                     if (rule, str(n), str(load), str(seed)) not in done:
-                        add([rule, n, load, seed, *measure(rule, n, load, seed, cues)])
+                        writer.writerow([rule, n, load, seed, *measure(rule, n, load, seed, cues)])
 
 
 def measure(rule: str, n: int, load: int, seed: int, cues: int) -> tuple:
@@ -95,11 +93,13 @@ def _recall(rule: str, stored, cues, steps: int):
 
 def protocol() -> None:
     columns = ["variant", "seed", "cue", "overlap", "own_cue"]
-    with table("memory-protocol.csv", columns, 2) as (done, add):
+    with appended("memory-protocol", columns, 2) as (writer, done):
         for seed in range(10):
             for variant in ("published", "without T", "without start", "T of others at start"):
                 if (variant, str(seed)) not in done:
-                    add([variant, seed, *(f"{x:.6g}" for x in published(variant, seed))])
+                    writer.writerow(
+                        [variant, seed, *(f"{x:.6g}" for x in published(variant, seed))]
+                    )
 
 
 def published(variant: str, seed: int, n: int = 500, k: int = 10, steps: int = 1000) -> tuple:
@@ -130,11 +130,11 @@ def published(variant: str, seed: int, n: int = 500, k: int = 10, steps: int = 1
 
 
 def rest() -> None:
-    with table("memory-rest.csv", ["selves", "seed", "cue", "overlap"], 2) as (done, add):
+    with appended("memory-rest", ["selves", "seed", "cue", "overlap"], 2) as (writer, done):
         for seed in range(20):
             for selves in (True, False):
                 if (str(selves), str(seed)) not in done:
-                    add([selves, seed, *(f"{x:.6g}" for x in from_rest(selves, seed))])
+                    writer.writerow([selves, seed, *(f"{x:.6g}" for x in from_rest(selves, seed))])
 
 
 def from_rest(selves: bool, seed: int, n: int = 48, k: int = 30) -> tuple:
@@ -167,28 +167,6 @@ class _Silent:
 
     def spread(self, psi):
         return np.zeros_like(psi)
-
-
-class table:
-    """A CSV file that rows are added to; `done` are the keys of those it has already."""
-
-    def __init__(self, name: str, columns: list[str], keys: int) -> None:
-        self.path, self.columns, self.keys = RESULTS / name, columns, keys
-
-    def __enter__(self):
-        rows = list(csv.reader(self.path.open())) if self.path.exists() else []
-        self.file = self.path.open("a", newline="")
-        self.writer = csv.writer(self.file, lineterminator="\n")
-        if not rows:
-            self.add(self.columns)
-        return {tuple(row[: self.keys]) for row in rows[1:]}, self.add
-
-    def add(self, row) -> None:
-        self.writer.writerow(row)
-        self.file.flush()
-
-    def __exit__(self, *_) -> None:
-        self.file.close()
 
 
 if __name__ == "__main__":

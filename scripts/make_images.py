@@ -1,6 +1,6 @@
 """The pictures in images/, cut from those that scikit-image and scikit-learn carry.
 
-    python data/make_images.py SCIKIT_IMAGE_WHEEL SCIKIT_LEARN_WHEEL
+    python scripts/make_images.py SCIKIT_IMAGE_WHEEL SCIKIT_LEARN_WHEEL
 
 Wheels of scikit-image 0.26.0 and scikit-learn 1.9.1. Needs Pillow. Colours are stored at full
 resolution (4:4:4), so that every decoder gives the same pixels.
@@ -15,7 +15,10 @@ from pathlib import Path
 
 from PIL import Image
 
-FOLDER = Path(__file__).parent / "images"
+DATA = Path(__file__).parents[1] / "data"
+
+
+FOLDER = DATA / "images"
 SIDE = 320
 QUALITY = 90
 # member of the wheel, left and top corner and side of the square, in pixels of the original

@@ -1,7 +1,5 @@
 """Keys, queries and values of the inputs in FOLDER/inputs.npz, for the scripts beside this one."""
 
-import csv
-from contextlib import contextmanager
 from pathlib import Path
 
 import numpy as np
@@ -9,7 +7,6 @@ import numpy as np
 from companion.fetch import model_directory
 from tripartite import pretrained
 
-RESULTS = Path(__file__).parent / "results"
 BOUNDS = [
     "model",
     "curves",
@@ -46,18 +43,6 @@ def tests(folder: Path, model: str, encoder) -> list[np.ndarray]:
         if model == "vision":
             return [encoder.preprocess(x, 224) for x in file["picture_test"]]
         return [file[TEXTS[0]], *file["test_long"][[2, 0, 4, 1, 3]], *(file[n] for n in TEXTS[1:])]
-
-
-@contextmanager
-def appended(name: str, header: list[str]):
-    """Writer of rows at the end of results/NAME.csv, which begins with the header; each row is kept."""
-    path = RESULTS / f"{name}.csv"
-    new = not path.exists()
-    with path.open("a", newline="", buffering=1) as file:
-        writer = csv.writer(file, lineterminator="\n")
-        if new:
-            writer.writerow(header)
-        yield writer
 
 
 def recorded(folder: Path, model: str, layer: int, split: str) -> np.ndarray:

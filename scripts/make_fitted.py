@@ -1,6 +1,6 @@
 """Tuning curves fitted by gradient descent: FOLDER/fitted/MODEL-NEURONS-LAYER.safetensors.
 
-Run as `python data/make_fitted.py FOLDER MODEL NEURONS LAYER [STEPS [SEED [known|FEWER]]]` after
+Run as `python scripts/make_fitted.py FOLDER MODEL NEURONS LAYER [STEPS [SEED [known|FEWER]]]` after
 make_tuning_inputs.py, in an environment with PyTorch; MODEL is language or vision. All heads of a
 layer are fitted together, from prototypes on, in balanced coordinates; what is lowered is the
 squared relative error of the output plus 0.02 times the squared error of log p. Prints the errors
@@ -18,9 +18,10 @@ import numpy as np
 import torch
 from safetensors.numpy import save_file
 from torch.nn.functional import smooth_l1_loss
-from tuning_inputs import BOUNDS, appended, recorded
 
+from common import appended
 from tripartite.beyond import tuning
+from tuning_inputs import BOUNDS, recorded
 
 WEIGHT, BATCH, SHARPNESS = 0.02, 4, 2.0
 RATE = {"language": 0.05, "vision": 0.02}  # chosen on the validation split, as is where to stop
@@ -181,7 +182,7 @@ def main():
     p = kept
     say("fitted", *check())
     if known:
-        with appended("tuning-bounds", BOUNDS) as writer:
+        with appended("tuning-bounds", BOUNDS) as (writer, _):
             for head, error in enumerate(check()[0].tolist()):
                 writer.writerow([model, "exponential", neurons, 8, layer, head, f"{error:.4g}"])
         return

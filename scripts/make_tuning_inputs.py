@@ -1,6 +1,6 @@
 """Texts and pictures that tuning curves are fitted, chosen and tested on: FOLDER/inputs.npz.
 
-Run as `python data/make_tuning_inputs.py FOLDER` on Debian 12; downloads some 550 MB of packages
+Run as `python scripts/make_tuning_inputs.py FOLDER` on Debian 12; downloads some 550 MB of packages
 with apt-get into FOLDER and ships none of it. The three splits share no source: a package, or a
 category of the fortunes, is in one of them only.
 """
@@ -19,9 +19,9 @@ import sklearn
 from PIL import Image, ImageOps
 
 from companion.fetch import model_directory
+from companion.paths import DATA
 from tripartite import pretrained
 
-HERE = Path(__file__).parent
 PACKAGES = (
     "anarchism", "debian-handbook", "fortunes", "dict-devil", "miscfiles",
     "display-dhammapada", "developers-reference", "lomiri-wallpapers-16.04",
@@ -132,7 +132,7 @@ def texts(folder: Path) -> dict[str, np.ndarray]:
             ]
         ),
     } | {
-        f"test_{name}": model.tokenize((HERE / f"texts/{name}.txt").read_text("utf-8"), LONG).ids
+        f"test_{name}": model.tokenize((DATA / f"texts/{name}.txt").read_text("utf-8"), LONG).ids
         for name in ("attention", "entangled-bank", "gettysburg")
     }
 
@@ -187,7 +187,7 @@ def pictures(folder: Path) -> dict[str, np.ndarray]:
                     validation += crops(image, 1, rng)
     fit = rng.permutation(np.stack(fit))
     flower = Image.open(Path(sklearn.__file__).parent / "datasets/images/flower.jpg")
-    test = [HERE / f"images/{n}.jpg" for n in
+    test = [DATA / f"images/{n}.jpg" for n in
             ("astronaut", "cat", "coffee", "galaxies", "pagoda", "rocket")]  # fmt: skip
     test = [
         np.array(ImageOps.fit(Image.open(p), (SIDE, SIDE), Image.Resampling.BICUBIC)) for p in test

@@ -1,6 +1,6 @@
 """Whole models with every head replaced by adapted neurons: results/tuning-whole.csv.
 
-Run as `python data/make_tuning_whole.py FOLDER MODEL KIND NEURONS [SEED]` after make_tuning.py;
+Run as `python scripts/make_tuning_whole.py FOLDER MODEL KIND NEURONS [SEED]` after make_tuning.py;
 appends its rows. cosine: of the embedding of a test text, or of a test picture's class token, to
 that of the exact model; error: relative L2 distance of the last hidden state.
 """
@@ -9,10 +9,11 @@ import sys
 from pathlib import Path
 
 import numpy as np
+
 import tuning_inputs
+from common import appended
 from make_tuning import population
 from make_whole import uniform
-
 from tripartite import network
 
 HEADER = ["model", "kind", "neurons", "seed", "window", "cosine", "error"]
@@ -40,7 +41,7 @@ def main():
             for layer in range(encoder.n_layers)
         ]
     )
-    with tuning_inputs.appended("tuning-whole", HEADER) as writer:
+    with appended("tuning-whole", HEADER) as (writer, _):
         for window, x in enumerate(tuning_inputs.tests(folder, model, encoder)):
             exact, states = encoder.hidden_states(x), encoder.hidden_states(x, heads)
             cosine = embedding(model, encoder, exact) @ embedding(model, encoder, states)

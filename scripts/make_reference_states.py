@@ -1,6 +1,6 @@
 """Hidden states of MiniLM by PyTorch and transformers, against which the NumPy encoder is tested.
 
-    python data/make_reference_states.py MODEL_FOLDER
+    python scripts/make_reference_states.py MODEL_FOLDER
 
 MODEL_FOLDER holds config.json, model.safetensors and tokenizer.json; `companion.fetch` makes one.
 Needs torch and transformers, which the book does not: use an environment of its own. Shares no
@@ -17,7 +17,9 @@ import torch
 import transformers
 from safetensors.torch import save_file
 
-DATA = Path(__file__).parent
+DATA = Path(__file__).parents[1] / "data"
+
+
 TEXTS = ("attention", "entangled-bank", "gettysburg")
 STATES_TEXT, STATES_TOKENS = "attention", 64  # all 7 hidden states: below 1 MiB
 

