@@ -11,7 +11,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy.special import logsumexp
 
-from tripartite import attention, features, network
+from tripartite import attention, checks, features, network
+from tripartite.checks import known as checks_known
 
 KINDS = list(features.TUNINGS)
 
@@ -89,6 +90,83 @@ def test_writing_in_pieces_is_writing_at_once(kind):
     whole = network.write(network.blank(phi, v), k, v)
     for part, all_at_once in zip(network.read(pieces, q), network.read(whole, q), strict=True):
         np.testing.assert_allclose(part, all_at_once, rtol=1e-11, atol=1e-13)
+
+
+@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize("even", [True, False])
+def test_a_stream_in_chunks_is_the_stream_token_by_token(kind, even, monkeypatch):
+    """Both ways of scaling, over the ends of chunks and spans."""
+    monkeypatch.setattr(network, "_TOKENS", 40)
+    monkeypatch.setattr(network, "_CHUNK", 7)
+    monkeypatch.setattr(network, "_PAIRS", 6)
+    if not even:
+        monkeypatch.setattr(network, "_is_even", lambda keys: False)
+    q, k, v = head(13, tokens=93, leading=(2,))
+    phi = features.sample(kind, 60, 6, seed=0)
+    found = network.attend(phi, q, k, v, causal=True)
+    memory, steps = network.blank(phi, v), []
+    for t in range(93):
+        memory = network.write(memory, k[..., t : t + 1, :], v[..., t : t + 1, :])
+        steps.append(network.read(memory, q[..., t : t + 1, :]))
+    for name in ("drive", "pooled"):
+        terms = np.concatenate(
+            [
+                getattr(s, name) * np.exp(s.log_scale.reshape(2, 1, *[1] * (name == "drive")))
+                for s in steps
+            ],
+            axis=1,
+        )
+        scale = np.exp(found.log_scale)
+        got = getattr(found, name) * (scale[..., None] if name == "drive" else scale)
+        np.testing.assert_allclose(got, terms, rtol=1e-9, atol=1e-9 * np.abs(terms).max())
+
+
+def test_tokens_that_outgrow_one_scale_are_read_exactly(monkeypatch):
+    """Norms rise a thousandfold in the middle of a stream: early tokens are not lost."""
+    monkeypatch.setattr(network, "_TOKENS", 16)
+    q, k, v = head(14, tokens=64)
+    k[32:] *= 1000.0
+    phi = features.sample("positive", 40, 6, seed=0)
+    assert [network._is_even(phi(k[s])) for s in (slice(0, 16), slice(32, 48))] == [True, False]
+    found = network.attend(phi, q, k, v, causal=True)
+    log_q, log_k = phi(q).log_scale, phi(k).log_scale
+    log_kernel = logsumexp(log_q[:, None, :] + log_k[None, :, :], axis=-1)
+    log_kernel[np.triu_indices(64, 1)] = -np.inf
+    expected = logsumexp(log_kernel, axis=-1)
+    np.testing.assert_allclose(found.log_response, expected, rtol=1e-12)
+    weights = np.exp(log_kernel - expected[:, None])
+    np.testing.assert_allclose(found.output, weights @ v, rtol=0, atol=1e-10)
+
+
+@pytest.mark.parametrize("causal", [False, True])
+def test_half_precision_sums_in_single(causal):
+    q, k, v = head(15, tokens=512, d=8, size=1.0)
+    half = [x.astype(np.float16) for x in (q, k, v)]
+    phi = features.sample("positive", 256, 8, seed=0, like=half[0])
+    found = network.attend(phi, *half, causal=causal)
+    double = features.sample("positive", 256, 8, seed=0)
+    exact = network.attend(double, *(x.astype(float) for x in half), causal=causal)
+    assert found.output.dtype == np.float32
+    np.testing.assert_allclose(found.output, exact.output, atol=0.05)
+    np.testing.assert_allclose(found.log_response, exact.log_response, atol=0.05)
+
+
+@pytest.mark.parametrize("causal", [False, True])
+def test_within_a_traced_function_nothing_is_asked_of_numbers(causal, monkeypatch):
+    """As in JAX's jit and PyTorch's vmap, where an array has no truth value yet."""
+    q, k, v = head(16, tokens=50)
+    phi = features.sample("positive", 30, 6, seed=0)
+    expected = network.attend(phi, q, k, v, causal=causal).output
+
+    class Unknown:
+        def __bool__(self):
+            raise TypeError("traced")
+
+    assert checks.known(Unknown()) is None and checks.known(np.True_) is True
+    for module in (checks, network):
+        monkeypatch.setattr(module, "known", lambda truth: checks_known(Unknown()))
+    found = network.attend(phi, q, k, v, causal=causal).output
+    np.testing.assert_allclose(found, expected, rtol=1e-12)
 
 
 def test_long_contexts_are_worked_on_a_span_at_a_time():

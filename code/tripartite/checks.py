@@ -102,11 +102,22 @@ def check_width(x: Any, d_key: int) -> None:
         raise ValueError(f"tokens of width {x.shape[-1]}: must be d_key = {d_key} wide")
 
 
+def known(truth: Any) -> bool | None:
+    """Whether an array of one truth value is true; None where nobody knows yet.
+
+    Within a function that is traced (JAX's jit, PyTorch's vmap), numbers come later than code.
+    """
+    try:
+        return bool(truth)
+    except (TypeError, RuntimeError):
+        return None
+
+
 def check_finite(**arrays: Any) -> None:
-    """Raise ValueError if an array holds NaN or infinity."""
+    """Raise ValueError if an array holds NaN or infinity; within a traced function, nothing."""
     for name, x in arrays.items():
         xp = array_namespace(x)
-        if not bool(xp.all(xp.isfinite(x))):
+        if known(xp.all(xp.isfinite(x))) is False:
             raise ValueError(f"{name}: holds NaN or infinity; all numbers must be finite")
 
 

@@ -7,17 +7,19 @@ All states are values: they go in and come out. Arrays have shape (..., tokens, 
 
 from __future__ import annotations
 
+import math
 from typing import NamedTuple, Protocol
 
 from array_api_compat import array_namespace, device
 
-from .attention import Array
+from .attention import Array, causal_mask
 from .checks import (
     check_context,
     check_finite,
     check_floating,
     check_positive_int,
     check_tokens,
+    known,
     namespace_of,
 )
 from .features import Activity
@@ -33,10 +35,14 @@ class Population(Protocol):
     @property
     def size(self) -> int: ...
 
+    def __call__(self, x: Array) -> Activity: ...
+
     def block(self, start: int, stop: int) -> Population: ...
 
 
 _TOKENS = 512  # worked on at once, so that their hidden activity stays in a processor's cache
+_CHUNK = 64  # tokens of a stream whose pairs are formed by one product
+_PAIRS = 16  # the same where every pair needs a scale of its own, for every neuron
 
 
 class Memory(NamedTuple):
@@ -90,7 +96,7 @@ def blank(phi: Population, values: Array) -> Memory:
     """
     check_floating(values=values)
     xp = array_namespace(values)
-    of_type = {"dtype": values.dtype, "device": device(values)}
+    of_type = {"dtype": _wide(values).dtype, "device": device(values)}
     return Memory(
         phi,
         xp.zeros((values.shape[-1], phi.size), **of_type),
@@ -112,15 +118,15 @@ def write(memory: Memory, keys: Array, values: Array) -> Memory:
 
 def _write(memory: Memory, keys: Array, values: Array) -> Memory:
     for now in _spans(keys):
-        memory = _write_at_once(memory, keys[..., now, :], values[..., now, :])
+        activity = _activity(memory.phi, "keys", keys[..., now, :])
+        memory = _write_at_once(memory, activity, _wide(values[..., now, :]))
     return memory
 
 
-def _write_at_once(memory: Memory, keys: Array, values: Array) -> Memory:
-    xp = array_namespace(keys, values)
-    phi = _curves(memory.phi, "keys")(keys)
-    top = xp.max(phi.log_scale, axis=-2)
-    hidden = _scaled(phi, phi.log_scale - top[..., None, :])
+def _write_at_once(memory: Memory, keys: Activity, values: Array) -> Memory:
+    xp = array_namespace(keys.log_scale, values)
+    top = xp.max(keys.log_scale, axis=-2)
+    hidden = _scaled(keys, keys.log_scale - top[..., None, :])
     hebbian = xp.matmul(xp.matrix_transpose(values), hidden)
     return merge(memory, Memory(memory.phi, hebbian, xp.sum(hidden, axis=-2), top))
 
@@ -153,22 +159,22 @@ def read(memory: Memory, queries: Array) -> Reading:
     check_tokens(queries=queries)
     check_finite(queries=queries)
     xp = namespace_of(queries=queries, memory=memory.hebbian)
-    if xp.all(xp.isinf(memory.log_scale)):
+    if known(xp.all(xp.isinf(memory.log_scale))):
         raise ValueError("memory: nothing is written in it, so there is nothing to read")
     return _read(memory, queries)
 
 
 def _read(memory: Memory, queries: Array) -> Reading:
     spans = _spans(queries) or [slice(0, 0)]  # of no queries, the response to none
-    return _join([_read_at_once(memory, queries[..., now, :]) for now in spans])
+    activity = (_activity(memory.phi, "queries", queries[..., now, :]) for now in spans)
+    return _join([_read_at_once(memory, now) for now in activity])
 
 
-def _read_at_once(memory: Memory, queries: Array) -> Reading:
-    xp = array_namespace(queries, memory.hebbian)
-    phi = _curves(memory.phi, "queries")(queries)
-    exponent = phi.log_scale + memory.log_scale[..., None, :]
+def _read_at_once(memory: Memory, queries: Activity) -> Reading:
+    xp = array_namespace(queries.log_scale, memory.hebbian)
+    exponent = queries.log_scale + memory.log_scale[..., None, :]
     top = xp.max(exponent, axis=-1, keepdims=True)
-    hidden = _scaled(phi, exponent - top)
+    hidden = _scaled(queries, exponent - top)
     return Reading(
         xp.matmul(hidden, xp.matrix_transpose(memory.hebbian)),
         xp.matmul(hidden, memory.astrocytic[..., None])[..., 0],
@@ -202,6 +208,7 @@ def attend(
     queries: (..., t, d); keys: (..., i, d); values: (..., i, e). causal: token t reads what
     tokens up to t have written. Memory is O(tokens * e) and H is never held whole; the result
     does not depend on block beyond rounding. Kernel attention with phi(q).phi(k), exactly.
+    Of 16-bit tokens, sums and result have 32 bits.
     Raises ValueError on shapes that disagree, no key, or numbers that are not finite.
     """
     check_tokens(queries=queries, keys=keys, values=values, causal=causal)
@@ -216,9 +223,18 @@ def attend(
     return reading  # type: ignore[return-value]  # there is a neuron
 
 
-def _curves(phi: Population, side: str):
+def _activity(phi: Population, side: str, x: Array) -> Activity:
     """Adapted neurons are tuned to keys and to queries apart, all others to both alike."""
-    return getattr(phi, side, phi)
+    log_scale, amplitude = getattr(phi, side, phi)(x)
+    return Activity(
+        _wide(log_scale), amplitude if isinstance(amplitude, float) else _wide(amplitude)
+    )
+
+
+def _wide(x: Array) -> Array:
+    """The same numbers with 32 bits where they have 16, in which sums over tokens overflow."""
+    xp = array_namespace(x)
+    return xp.astype(x, xp.float32) if xp.finfo(x.dtype).bits < 32 else x
 
 
 def _scaled(phi: Activity, exponent: Array) -> Array:
@@ -231,11 +247,93 @@ def _write_then_read(phi, queries, keys, values) -> Reading:
 
 
 def _stream(phi, queries, keys, values) -> Reading:
-    memory, steps = blank(phi, values), []
-    for now in _spans(keys, 1):
-        memory = _write_at_once(memory, keys[..., now, :], values[..., now, :])
-        steps.append(_read_at_once(memory, queries[..., now, :]))
+    """A chunk of tokens reads what earlier chunks have written into H and g, and its own pairs."""
+    memory, even = blank(phi, values), True
+    steps: list[Reading] = []
+    for span in _spans(keys):
+        on_keys = _activity(phi, "keys", keys[..., span, :])
+        on_queries = _activity(phi, "queries", queries[..., span, :])
+        v = _wide(values[..., span, :])
+        even = even and _is_even(on_keys)
+        if even:
+            memory = _stream_even(memory, on_queries, on_keys, v, steps)
+            continue
+        for now in _spans(v, _PAIRS):
+            q, k = (_tokens(x, now) for x in (on_queries, on_keys))
+            inside = _inside(*_pairs(q, k), v[..., now, :])
+            steps.append(pool(inside, _read_at_once(memory, q)) if steps else inside)
+            memory = _write_at_once(memory, k, v[..., now, :])
     return _join(steps)
+
+
+def _is_even(keys: Activity) -> bool:
+    """Whether one scale a token does for all neurons: no activity that is needed underflows then.
+
+    A pair's kernel is at least the activity that its key causes in the query's strongest neuron.
+    """
+    xp = array_namespace(keys.log_scale)
+    spread = xp.max(keys.log_scale, axis=-1) - xp.min(keys.log_scale, axis=-1)
+    limit = -0.6 * math.log(float(xp.finfo(keys.log_scale.dtype).smallest_normal))
+    return bool(known(xp.all(spread < limit)))
+
+
+def _stream_even(memory: Memory, queries: Activity, keys: Activity, v: Array, steps: list):
+    """The memory after these tokens, whose readings are added to steps; two exponentials a neuron."""
+    xp = array_namespace(v)
+    (hidden_q, top_q), (hidden_k, top_k) = (_by_token(x) for x in (queries, keys))
+    H, g, top = memory.hebbian, memory.astrocytic, xp.max(memory.log_scale, axis=-1)
+    for now in _spans(v, _CHUNK):
+        q, k, one, scale = (
+            hidden_q[..., now, :],
+            hidden_k[..., now, :],
+            v[..., now, :],
+            top_k[..., now],
+        )
+        pairs = xp.matmul(q, xp.matrix_transpose(k))
+        inside = _inside(pairs, scale[..., None, :] + xp.zeros_like(pairs), one)
+        before = Reading(
+            xp.matmul(q, xp.matrix_transpose(H)), xp.matmul(q, g[..., None])[..., 0], top[..., None]
+        )
+        both = pool(inside, before)
+        steps.append(both._replace(log_scale=both.log_scale + top_q[..., now]))
+        higher = xp.maximum(top, xp.max(scale, axis=-1))
+        weight = xp.exp(scale - higher[..., None])[..., None, :]
+        kept = xp.exp(top - higher)[..., None]
+        H = H * kept[..., None] + xp.matmul(xp.matrix_transpose(one) * weight, k)
+        g, top = g * kept + xp.matmul(weight, k)[..., 0, :], higher
+    return Memory(memory.phi, H, g, top[..., None] + xp.zeros_like(g))
+
+
+def _by_token(x: Activity) -> tuple[Array, Array]:
+    """Hidden activity over that of the strongest neuron, (..., tokens, m), and its log, (..., tokens)."""
+    top = array_namespace(x.log_scale).max(x.log_scale, axis=-1, keepdims=True)
+    return _scaled(x, x.log_scale - top), top[..., 0]
+
+
+def _pairs(queries: Activity, keys: Activity) -> tuple[Array, Array]:
+    """Kernel of every query and key over exp of its scale, and that scale: (..., t, i)."""
+    xp = array_namespace(queries.log_scale)
+    exponent = queries.log_scale[..., :, None, :] + keys.log_scale[..., None, :, :]
+    top = xp.max(exponent, axis=-1, keepdims=True)
+    kernel = xp.exp(exponent - top)
+    if not (isinstance(queries.amplitude, float) or isinstance(keys.amplitude, float)):
+        kernel = kernel * queries.amplitude[..., :, None, :] * keys.amplitude[..., None, :, :]
+    return xp.sum(kernel, axis=-1), top[..., 0]
+
+
+def _inside(pairs: Array, scale: Array, values: Array) -> Reading:
+    """What the tokens of a chunk read of each other: token t of those up to t. pairs: (..., t, i)."""
+    xp = array_namespace(pairs)
+    seen = causal_mask(pairs)
+    top = xp.max(xp.where(seen, scale, -xp.inf), axis=-1, keepdims=True)
+    relative = xp.where(seen, scale - top, xp.zeros_like(scale))
+    weights = xp.where(seen, pairs * xp.exp(relative), xp.zeros_like(pairs))
+    return Reading(xp.matmul(weights, values), xp.sum(weights, axis=-1), top[..., 0])
+
+
+def _tokens(x: Activity, now: slice) -> Activity:
+    amplitude = x.amplitude if isinstance(x.amplitude, float) else x.amplitude[..., now, :]
+    return Activity(x.log_scale[..., now, :], amplitude)
 
 
 def _spans(x: Array, size: int = _TOKENS) -> list[slice]:
