@@ -66,3 +66,26 @@ def test_an_environment_of_this_lock_is_left_alone(nowhere):
     Path(bootstrap.STAMP).write_text("another lock")
     with pytest.raises(SystemExit):
         bootstrap.main()
+
+
+def test_an_environment_that_was_moved_is_made_anew(nowhere, monkeypatch, tmp_path):
+    (tmp_path / "elsewhere").mkdir()
+    venv = tmp_path / "elsewhere/.venv"
+    (tmp_path / ".venv").mkdir()
+    Path(bootstrap.STAMP).write_text(bootstrap.wanted())
+    (tmp_path / ".venv").rename(venv)
+    monkeypatch.setattr(bootstrap, "VENV", str(venv))
+    monkeypatch.setattr(bootstrap, "PYTHON", str(venv / "bin/python"))
+    monkeypatch.setattr(bootstrap, "STAMP", str(venv / ".installed"))
+    with pytest.raises(SystemExit):  # none of the commands may run
+        bootstrap.main()
+    assert not venv.exists() and nowhere[0][1:3] == ["-m", "venv"]
+
+
+def test_an_environment_that_is_shared_by_a_link_is_left_alone(nowhere, monkeypatch, tmp_path):
+    (tmp_path / ".venv").mkdir()
+    Path(bootstrap.STAMP).write_text(bootstrap.wanted())
+    (tmp_path / "link").symlink_to(tmp_path / ".venv")
+    monkeypatch.setattr(bootstrap, "VENV", str(tmp_path / "link"))
+    bootstrap.main()
+    assert not nowhere and (tmp_path / ".venv").exists()

@@ -270,7 +270,7 @@ def test_causes_that_git_and_the_lock_know(accepted):
     lock = (accepted.root / "requirements.lock").read_text()
     pin, commit = pins(lock)["numpy"], git(accepted, "log", "-1", "--format=%h")
     accepted.edit("requirements.lock", "\nnumpy==", "\nnumpy==0.")
-    accepted.edit("code/tripartite/rivals.py", '"""', '"""All ')
+    accepted.edit("code/tripartite/beyond/rivals.py", '"""', '"""All ')
     accepted.edit("code/tripartite/checks.py", '"""', '"""All ')
     accepted.edit("book/01-tiny.ipynb", "size: float = 1.0", "size: float = 1.25")
     found = causes()

@@ -1,5 +1,8 @@
 """What goes wrong on real machines: each is one line with a way out, and nothing half-written."""
 
+import json
+import math
+import multiprocessing
 import os
 import resource
 import signal
@@ -10,7 +13,7 @@ import time
 
 import pytest
 
-from companion import execute, fetch
+from companion import execute, fetch, files
 from companion.chapters import Chapter, ChapterError
 from companion.run import name_of
 from test_cli import invoke, tiny_book  # noqa: F401
@@ -191,9 +194,9 @@ def test_proxy_that_answers_with_a_page_is_not_believed(model, hub, no_pip, monk
     monkeypatch.setenv("http_proxy", f"http://127.0.0.1:{hub.server_port}")
     monkeypatch.delenv("NO_PROXY")
     monkeypatch.delenv("no_proxy", raising=False)
-    for trust, files in (("0", model.files), ("1", dict.fromkeys(CONTENT, fetch.UNKNOWN))):
+    for trust, known in (("0", model.files), ("1", dict.fromkeys(CONTENT, fetch.UNKNOWN))):
         monkeypatch.setenv("TRIPARTITE_TRUST_FIRST", trust)
-        monkeypatch.setattr(fetch, "MODELS", {"toy": fetch.RemoteModel(files, CLOSED)})
+        monkeypatch.setattr(fetch, "MODELS", {"toy": fetch.RemoteModel(known, CLOSED)})
         with pytest.raises(fetch.FetchError) as caught:
             fetch.model_directory("toy")
         said = ("does not match the known hash", "a web page came in its place")[int(trust)]
@@ -286,3 +289,81 @@ def test_shell_metacharacters_reach_the_chapter_as_text(slow):
     assert not list(slow.root.rglob("hacked"))
     name = name_of(Chapter(slow.checkout.notebook), {"text": path})
     assert name.isalnum()  # the folder of a run without -o: a hash, no metacharacter
+
+
+# --- what people do ---
+
+
+def test_a_run_is_written_where_its_folder_was_typed(accepted, tmp_path):
+    """Chapters are executed in a folder of their own: all of a run lands in one place."""
+    done = subprocess.run(
+        [sys.executable, "-m", "companion.cli", "run", "1", "-o", "mine"],
+        cwd=tmp_path,
+        env=os.environ | {"PYTHONPATH": str(accepted.root / "code")},
+        capture_output=True,
+        text=True,
+    )
+    assert done.returncode == 0, done.stderr
+    assert left(tmp_path / "mine") == {"chapter.ipynb", "figures", "report.json"}
+    assert (tmp_path / "mine/figures/tiny-wave/tiny-wave.svg").exists()
+    assert not (accepted.root / "book/mine").exists()
+
+
+def test_a_reader_s_own_file_that_has_a_library_s_name_is_not_imported(slow, tmp_path):
+    """Python looks for modules where a command is typed, unless told not to."""
+    for name in ("random.py", "numpy.py", "companion.py"):
+        (tmp_path / name).write_text("raise SystemExit('not this one')")
+    for command in (["run", "1"], ["sweep", "1", "-p", "seed=1..2"]):
+        done = subprocess.run(
+            [sys.executable, "-P", "-m", "companion.cli", *command],
+            cwd=tmp_path,
+            env=os.environ | {"PYTHONPATH": str(slow.root / "code")},
+            capture_output=True,
+            text=True,
+        )
+        assert done.returncode == 0, done.stdout + done.stderr
+
+
+def test_numbers_that_are_not_finite_leave_reports_readable(accepted):
+    """JSON has no infinity: readers other than Python's refuse it."""
+    accepted.edit("book/01-tiny.ipynb", "y.max()", "y.max() / np.zeros(1)[0]")
+    done = accepted.tripartite("run", "1", "--json")
+
+    def refuse(constant):
+        raise AssertionError(constant)
+
+    path = accepted.root / "runs/01-tiny/defaults/report.json"
+    for text in (done.stdout, path.read_text()):
+        assert '"inf"' in text
+        json.loads(text, parse_constant=refuse)
+    numbers = {"a": [math.inf, -math.inf, 1.5, "x"], "b": {"c": math.nan}}
+    back = files.from_json(files.to_json(numbers))
+    assert back["a"] == numbers["a"] and math.isnan(back["b"]["c"])
+
+
+def nap():
+    time.sleep(60)
+
+
+def test_processes_end_at_once_where_their_work_is_interrupted():
+    """Else Ctrl-C in `tripartite book` and `verify --all` waited for all chapters."""
+    start = time.monotonic()
+    with pytest.raises(KeyboardInterrupt), execute.processes(2) as pool:
+        jobs = [pool.submit(nap) for _ in range(8)]
+        while not any(job.running() for job in jobs):
+            time.sleep(0.05)
+        raise KeyboardInterrupt
+    assert time.monotonic() - start < 20 and not multiprocessing.active_children()
+
+
+def test_a_folder_within_another_project_s_repository_has_no_commit(accepted):
+    """As a release that was unpacked there: that repository's commit says nothing of it."""
+    subprocess.run(["git", "init", "-q", str(accepted.root.parent)], check=True)
+    identity = ["-c", "user.name=a", "-c", "user.email=a@b.c"]
+    commit = ["git", *identity, "commit", "-q", "--allow-empty", "-m", "theirs"]
+    subprocess.run(commit, cwd=accepted.root.parent, check=True)
+    (accepted.root / "ask.py").write_text("from companion.passport import commit\nprint(commit())")
+    assert accepted.call("ask").stdout == "None\n"
+    subprocess.run(["git", "init", "-q", str(accepted.root)], check=True)
+    subprocess.run(commit, cwd=accepted.root, check=True)
+    assert len(accepted.call("ask").stdout) > 40

@@ -103,7 +103,7 @@ def test_a_change_in_any_source_makes_a_chapter_stale(checkout, monkeypatch, nam
     before = state(checkout, monkeypatch)
     (checkout.root / "data/unread.txt").write_text("no chapter reads this")
     checkout.edit("code/companion/doctor.py", '"""', '"""No chapter imports this. ')
-    checkout.edit("code/tripartite/rivals.py", '"""', '"""Nor this. ')
+    checkout.edit("code/tripartite/beyond/rivals.py", '"""', '"""Nor this. ')
     assert state(checkout, monkeypatch) == before
     checkout.edit(name, old, new)
     assert state(checkout, monkeypatch) != before

@@ -28,6 +28,8 @@ def main():
         stop("Disk too full: %.1f GB free at %s, %.1f GB needed." % (free, ROOT, NEEDED_GB))
     if installed() == wanted():
         return
+    if moved():  # its scripts and its link to the checkout name the old place
+        shutil.rmtree(VENV)
     sys.stdout.write("setting up .venv from requirements.lock\n")
     sys.stdout.flush()
     if not os.path.exists(PYTHON):
@@ -83,7 +85,13 @@ def wanted():
     for name in (LOCK, os.path.join(ROOT, "pyproject.toml")):
         with open(name, "rb") as file:
             digest.update(file.read())
-    return digest.hexdigest()
+    return digest.hexdigest() + "\n" + os.path.realpath(VENV) + "\n"
+
+
+def moved():
+    """Whether .venv is one that was made here, before the checkout had its present place."""
+    made = (installed() or "").splitlines()
+    return len(made) == 2 and made[1] != os.path.realpath(VENV) and not os.path.islink(VENV)
 
 
 def installed():

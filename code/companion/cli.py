@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import json
 import signal
 import time
 from pathlib import Path
 
 import click
 
+from .files import to_json
 from .paths import BUILD
 
 PROBLEMS = "FetchError ParameterError BuildError ChapterError OSError".split()
@@ -133,7 +133,7 @@ def _target(name: str):
 
 
 def _show(content) -> None:
-    click.echo(json.dumps(content, indent=1, default=str))
+    click.echo(to_json(content), nl=False)
 
 
 @main.command()

@@ -7,7 +7,8 @@ import tempfile
 import time
 from collections.abc import Iterator
 from concurrent.futures import ProcessPoolExecutor, as_completed
-from multiprocessing import get_context
+from contextlib import contextmanager
+from multiprocessing import active_children, get_context
 from pathlib import Path
 
 import nbformat
@@ -86,6 +87,24 @@ def execute(chapter: Chapter, output: Path, environment: dict[str, str]) -> floa
     return time.monotonic() - start
 
 
+@contextmanager
+def processes(workers: int) -> Iterator[ProcessPoolExecutor]:
+    """A pool whose processes end at once where its block is left by an error or an interrupt.
+
+    Else it would first execute all that was submitted; the kernels end with their parents.
+    """
+    pool = ProcessPoolExecutor(workers, mp_context=get_context("spawn"))
+    try:
+        yield pool
+    except BaseException:
+        pool.shutdown(wait=False, cancel_futures=True)
+        for process in active_children():
+            process.terminate()
+            process.join()
+        raise
+    pool.shutdown()
+
+
 def no_kernel(chapter: Chapter, error: RuntimeError) -> ChapterError:
     """What to say of a kernel that does not start (no loopback network, no memory) or dies."""
     reason = " ".join(str(error).split())
@@ -97,7 +116,7 @@ def execute_all(
 ) -> Iterator[tuple[Chapter, float | ChapterError]]:
     """Execute chapters into a folder; yields each with its seconds, or its error, as it ends."""
     workers = min(len(chapters), os.cpu_count() or 1)
-    with ProcessPoolExecutor(workers, mp_context=get_context("spawn")) as pool:
+    with processes(workers) as pool:
         jobs = {
             pool.submit(execute, chapter, folder / chapter.path.name, environment): chapter
             for chapter in chapters

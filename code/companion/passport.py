@@ -54,10 +54,17 @@ def _values(chapter: Chapter) -> dict:
 def commit() -> str | None:
     """The checkout's commit, with "+" where files differ from it; None outside a checkout."""
     try:
+        if not is_checkout():
+            return None
         head = git("rev-parse", "HEAD")
         return head + ("+" if git("status", "--porcelain") else "")
     except (OSError, subprocess.CalledProcessError):
         return None
+
+
+def is_checkout() -> bool:
+    """Whether this is a git checkout of the project, and no folder within that of another one."""
+    return Path(git("rev-parse", "--show-toplevel")).resolve() == ROOT.resolve()
 
 
 def git(*arguments: str) -> str:

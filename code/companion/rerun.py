@@ -42,7 +42,7 @@ def rerun(
     """
     if kept.exists() and (known := json.loads(kept.read_text(encoding="utf-8"))).get("of") == of:
         return known
-    command = [*prefix, python, "-m", "companion.cli", "run", slug]
+    command = [*prefix, python, "-P", "-m", "companion.cli", "run", slug]
     command += [word for name, value in values.items() for word in ("-p", f"{name}={value}")]
     settings = os.environ | {"PYTHONPATH": str(root / "code"), "TRIPARTITE_PICTURES": "none"}
     settings |= environment or {}

@@ -20,6 +20,7 @@ from . import plotted
 from .chapters import PATHS, Chapter, ChapterError, Parameter, ParameterError, Value
 from .compare import Comparison, compare, deviates
 from .execute import KERNEL, CellError, by_papermill
+from .files import from_json, to_json
 from .freshness import sha256_of, state
 from .paths import ROOT, reference
 
@@ -118,7 +119,7 @@ def run(
     """
     from filelock import FileLock
 
-    folder = folder or default_folder(chapter, values)
+    folder = (folder or default_folder(chapter, values)).absolute()
     refuse(folder)
     locks = folder.parent / ".locks"
     locks.mkdir(parents=True, exist_ok=True)
@@ -177,13 +178,13 @@ def _run(chapter, values, folder: Path, partial: Path, of: tuple[str, str], engi
 
 
 def _write(folder: Path, report: dict) -> None:
-    (folder / "report.json").write_text(json.dumps(report, indent=1) + "\n", encoding="utf-8")
+    (folder / "report.json").write_text(to_json(report), encoding="utf-8")
 
 
 def report_of(folder: Path) -> dict | None:
     """The report of a run, or None where there is none that can be read."""
     try:
-        return json.loads((folder / "report.json").read_text(encoding="utf-8"))
+        return from_json((folder / "report.json").read_text(encoding="utf-8"))
     except (OSError, ValueError):
         return None
 

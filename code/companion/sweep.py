@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import io
 import itertools
-import json
 import os
 import shutil
 import threading
@@ -18,7 +17,7 @@ import numpy as np
 
 from . import plotted
 from .chapters import Chapter, Parameter, ParameterError, Value, named
-from .files import write_bytes
+from .files import to_json, write_bytes
 from .freshness import state
 from .run import declared, finished, name_of, refuse, report_of, value
 from .warm import Server
@@ -181,7 +180,7 @@ def _record(place: Path, point: dict, chapter: Chapter, sources: str, error: str
     known = {k: p.default for k, p in chapter.parameters().items()}
     report = {"chapter": chapter.slug, "parameters": known | point, "sources": sources}
     shutil.rmtree(failed, ignore_errors=True)
-    text = json.dumps(report | {"error": error, "retry": True}, indent=1) + "\n"
+    text = to_json(report | {"error": error, "retry": True})
     write_bytes(failed / "report.json", text.encode())
 
 

@@ -4,27 +4,28 @@ from __future__ import annotations
 
 import subprocess
 import tempfile
-from concurrent.futures import ProcessPoolExecutor
 from importlib.metadata import PackageNotFoundError, version
-from multiprocessing import get_context
 from pathlib import Path
 
 import nbformat
 
 from .chapters import Chapter, ParameterError, Value, parse_parameters
 from .compare import Comparison
+from .execute import processes
 from .freshness import data_read, modules, registry, sha256_of
 from .lock import pins
-from .passport import git
+from .passport import git, is_checkout
 from .paths import DATA, LOCK, ROOT
 from .run import run
+
+NO_CHECKOUT = "code: cannot tell, this is no git checkout"
 
 
 def verify(known: list[Chapter], values: dict[str, Value]) -> dict[Chapter, Comparison]:
     """Execute every chapter, two at a time, and compare; raises ChapterError where a cell fails."""
     if len(known) == 1:
         return {known[0]: _compared(known[0], values)}
-    with ProcessPoolExecutor(2, mp_context=get_context("spawn")) as pool:
+    with processes(2) as pool:
         jobs = {chapter: pool.submit(_compared, chapter, values) for chapter in known}
         return {chapter: job.result() for chapter, job in jobs.items()}
 
@@ -97,9 +98,13 @@ def _edits(chapter: Chapter) -> list[str]:
     here = chapter.path.relative_to(ROOT).as_posix()
     data = [path.relative_to(ROOT).as_posix() for path in data_read(chapter)]
     try:
+        if not is_checkout():
+            return [NO_CHECKOUT]
         if not (commit := _reference_commit(chapter)):
             return []
         lines = []
+        if git("rev-parse", "--is-shallow-repository") == "true":
+            lines.append("history: cut off in this clone; git fetch --unshallow, then verify again")
         code = [path.relative_to(ROOT).as_posix() for path in modules(chapter.code())]
         for part, paths in {"code": code, "data": data, "chapter": [here]}.items():
             if changed := _changed("HEAD", paths):
@@ -114,7 +119,7 @@ def _edits(chapter: Chapter) -> list[str]:
             lines.append(f"lock: changed since the reference ({commit}): {_short(moved)}")
         return lines
     except (OSError, subprocess.CalledProcessError):
-        return ["code: cannot tell, this is no git checkout"]
+        return [NO_CHECKOUT]
 
 
 def _changed(commit: str, paths: list[str]) -> str:

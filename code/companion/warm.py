@@ -30,7 +30,7 @@ class Server:
     def __init__(self, chapter: Path):
         if not hasattr(os, "fork"):
             raise OSError("sweeps fork processes: run them on Linux, macOS or WSL")
-        command = [sys.executable, "-m", "companion.warm", str(chapter)]
+        command = [sys.executable, "-P", "-m", "companion.warm", str(chapter)]
         pipes = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE, "text": True}
         before = signal.pthread_sigmask(signal.SIG_BLOCK, INTERRUPT)  # a process starts with this
         try:
