@@ -392,6 +392,13 @@ def test_the_largest_response_decides_how_fine_the_steps_must_be():
     np.testing.assert_allclose(stated, largest, rtol=0.01)  # g lags by tau_h / T, 0.001
 
 
+def test_a_stream_that_is_only_written_needs_a_unit():
+    q, k, v = head()
+    with pytest.raises(ValueError, match="queries has shape .*: must hold at least one token"):
+        stream(population(), q[:0], k, v)
+    assert np.all(np.isfinite(stream(population(), q[:0], k, v, log_scale=0.0).hidden))
+
+
 def test_other_bad_input_is_refused_before_the_first_step():
     q, k, v = head()
     phi = population()

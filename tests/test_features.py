@@ -268,3 +268,16 @@ def test_bad_moments_are_refused():
         features.log_output_variance(Q, KEYS, VALUES[1:])
     with pytest.raises(ValueError, match="error = 0"):
         features.log10_neurons(np.ones(1), 0.0)
+
+
+def test_no_key_and_no_point_are_refused_by_name_and_no_query_gets_nothing():
+    none, some, values = np.zeros((0, 3)), np.ones((4, 3)), np.ones((4, 2))
+    for of_none in (
+        lambda: features.log_moment(some, none),
+        lambda: features.log_output_variance(some, none, np.zeros((0, 2))),
+        lambda: features.finite_set(none),
+    ):
+        with pytest.raises(ValueError, match="must hold at least one token"):
+            of_none()
+    assert features.log_moment(none, some).shape == (0,)
+    assert features.log_output_variance(none, some, values).shape == (0,)

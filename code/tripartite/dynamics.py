@@ -22,7 +22,7 @@ from typing import NamedTuple
 import numpy as np
 
 from . import network
-from .checks import check_finite, check_positive, check_positive_int, check_tokens
+from .checks import check_context, check_finite, check_positive, check_positive_int, check_tokens
 from .quantities import Quantities, quantity
 from .rungekutta import TABLES
 
@@ -86,9 +86,11 @@ def stream(
     to the output while reading (default 0). Hidden activity is in units of exp(log_scale), (...),
     so p = g.phi(q) is in units of its square: by default that of the median p.
     Raises ValueError on shapes that disagree, on numbers that are not finite, and where p is not
-    above 0, since the gain then runs away.
+    above 0, since the gain then runs away; and where no query and no log_scale says the unit.
     """
     check_tokens(queries=queries, keys=keys, values=values)
+    if log_scale is None:
+        check_context(queries=queries)
     skip = np.zeros((*queries.shape[:-1], values.shape[-1])) if skip is None else skip
     check_tokens(keys=queries, values=skip)
     log_p = network.attend(phi, queries, keys, values).log_response

@@ -20,6 +20,7 @@ from .attention import log_sum_exp
 from .attention import scores as scores_of
 from .checks import (
     check_choice,
+    check_context,
     check_floating,
     check_positive,
     check_positive_int,
@@ -210,8 +211,9 @@ def finite_set(points: np.ndarray) -> FiniteSet:
 
     points: (m, d), distinct. exp(x.y) = exp(|x|^2/2) exp(-|x-y|^2/2) exp(|y|^2/2), and the
     Gaussian in the middle has the Gram matrix L L^T. Raises ValueError where points (nearly)
-    coincide, so that the matrix is not positive definite.
+    coincide, so that the matrix is not positive definite, or where there is none.
     """
+    check_context(points=points)
     gram = np.exp(-0.5 * _squared_distance(points, points))
     try:
         factor = np.linalg.cholesky(gram)
@@ -265,6 +267,7 @@ def log_output_variance(
     Returns (..., t), minus infinity where all values are alike. Holds (..., t, i, e) in memory.
     """
     check_tokens(queries=queries, keys=keys, values=values)
+    check_context(keys=keys)
     xp = array_namespace(queries, keys, values)
     s = scores_of(queries, keys) if scores is None else scores
     outputs = xp.matmul(xp.exp(s - log_sum_exp(s)), values)
@@ -304,6 +307,7 @@ def _second_moments(queries, keys, kind, scores, spread):
     """
     check_choice("kind", kind, ("positive", "cosine"))
     check_tokens(queries=queries, keys=keys)
+    check_context(keys=keys)
     xp = array_namespace(queries, keys)
     s = scores_of(queries, keys) if scores is None else scores
     log_weights = s - log_sum_exp(s)
