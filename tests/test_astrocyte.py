@@ -452,3 +452,24 @@ def test_the_largest_allowed_step_is_stable():
             rng = np.random.default_rng(0)
             last = astrocyte.simulate(p, random_state(rng, 8), 500 * dt, dt, Y=Y).states
             assert np.all((last >= 0) & (last < 10))
+
+
+def test_the_threshold_flow_is_exactly_odd():
+    x = np.concatenate([np.geomspace(1e-12, 1e3, 4001), [0.0]])
+    flow = astrocyte.threshold_flow(x, EX5)
+    np.testing.assert_array_equal(astrocyte.threshold_flow(-x, EX5), -flow)
+    published = 0.5 * (1 + np.tanh((x - EX5.I_Theta) / EX5.omega_I)) * np.sign(x)
+    np.testing.assert_allclose(flow, published, rtol=0, atol=6.2e-6)
+
+
+def test_mirror_images_on_a_ring_never_part():
+    """A chaotic ring would show any difference of rounding between left and right in minutes."""
+    n = 50
+    state = State(np.zeros(n), np.full(n, 0.01), np.full(n, 0.01), np.full(n, 0.9))
+    bias = np.where(np.arange(n) == 25, 1.0, 0.0)
+    for _ in range(10_000):
+        state = astrocyte.step(state, 0.02, EX5, 0.0, bias, astrocyte.ring(n), "tsit5")
+    mirror = (50 - np.arange(n)) % n
+    assert np.ptp(state.C) > 1e-3
+    for variable in state:
+        np.testing.assert_array_equal(variable, variable[mirror])

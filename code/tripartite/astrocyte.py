@@ -184,9 +184,9 @@ def threshold_flow(difference: Array, p: Astrocyte) -> Array:
     6e-6, where solvers stall; the two differ by less than that everywhere.
     """
     # the sum of tanh((x - I_Theta) / omega_I) and tanh((x + I_Theta) / omega_I) by one exponential
-    up = np.exp(np.minimum(np.maximum(2 * difference / p.omega_I, -600.0), 600.0))
-    down = 1 / up
-    return (up - down) / (up + down + 2 * math.cosh(2 * p.I_Theta / p.omega_I))
+    down = np.exp(np.maximum(-2 * np.abs(difference) / p.omega_I, -600.0))
+    size = (1 - down * down) / (1 + down * (down + 2 * math.cosh(2 * p.I_Theta / p.omega_I)))
+    return np.copysign(size, difference)  # exactly odd
 
 
 def rates(state: State, p: Astrocyte, Y: Array | float = 0.0, I_bias: Array | float = 0.0) -> State:
