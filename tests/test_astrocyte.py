@@ -9,6 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from scipy.integrate import solve_ivp
 
+from companion.paths import data
 from tripartite import astrocyte
 from tripartite.astrocyte import ASTROCYTES, GLIOTRANSMISSION, State
 
@@ -473,3 +474,15 @@ def test_mirror_images_on_a_ring_never_part():
     assert np.ptp(state.C) > 1e-3
     for variable in state:
         np.testing.assert_array_equal(variable, variable[mirror])
+
+
+def test_calcium_at_held_ip3_is_that_of_nest():
+    """`tests/peers/nest_peer.py` made its states: at rest, oscillating, and beyond."""
+    theirs = np.load(data("reference_states/nest-li-rinzel.npz"))
+    held = replace(ASTROCYTES["depitta2009-am"], O_delta=0, O_3K=0, Omega_5P=0)
+    for level, C, h in zip(theirs["IP3"], theirs["C"], theirs["h"], strict=True):
+        ours = astrocyte.trace(held, np.r_[0, theirs["times"]], (0, level, *theirs["start"]))
+        np.testing.assert_allclose(ours.C[1:], C, rtol=0, atol=5e-8)
+        np.testing.assert_allclose(ours.h[1:], h, rtol=0, atol=5e-8)
+    late = theirs["C"][:, 300:]
+    assert (np.ptp(late, axis=1) > 0.1).tolist() == [False, False, True, True, True, False]
