@@ -166,6 +166,7 @@ def _fresh_site(build, known, folder: Path) -> Path:
             click.echo(f"    {line}")
     notebooks = {c.path.name: build.EXECUTED / c.path.name for c in known}
     build.stage(folder, notebooks, BUILD / "figures")
+    click.echo("building the site: a minute or two, and seconds where little has changed")
     return build.site(folder)
 
 
