@@ -280,6 +280,8 @@ MUTANTS = [
            "living::the_fastest_astrocyte_event_by_event_is_what_small_steps_give"),
     Mutant("living", "time", 19, "the mean over a token is taken over all of it", "a, b = max(now, start) - now, end - now", "a, b = 0.0, end - now",
            "living::the_fastest_astrocyte_event_by_event_is_what_small_steps_give"),
+    Mutant("living", "constant", 19, "a tree of compartments without branches", "np.stack([(child - 1) // 2, child], axis=1)", "np.stack([child - 1, child], axis=1)",
+           "living::a_tree_joins_every_compartment_once_and_branches_hang_together"),
     # vision
     Mutant("vision", "axis", 10, "patches go column by column", "np.moveaxis(cut, (-5, -3, -1, -4, -2), (-5, -4, -3, -2, -1))", "np.moveaxis(cut, (-3, -5, -1, -4, -2), (-5, -4, -3, -2, -1))",
            "vision::patches_go_row_by_row_after_the_class_token"),

@@ -197,6 +197,21 @@ def test_the_fastest_astrocyte_event_by_event_is_what_small_steps_give():
     np.testing.assert_allclose(exact, found, rtol=2e-3)
 
 
+def test_a_tree_joins_every_compartment_once_and_branches_hang_together():
+    pairs = living.tree(20)
+    assert len(pairs) == 19 and sorted(pairs[:, 1]) == list(range(1, 20))
+    assert np.bincount(pairs.ravel()).max() == 3  # one towards the soma, two away from it
+    for size in (0, 1, 7, 20):
+        part = living.branch(20, size, 4)
+        assert len(set(part.tolist())) == size
+    # with a compartment comes all that lies beyond it, but on the last path
+    part = set(living.branch(63, 30, 1).tolist())
+    whole = [c for c in part if 2 * c + 2 < 63]
+    assert all({2 * c + 1, 2 * c + 2} <= part for c in whole)
+    with pytest.raises(ValueError, match="size = 9"):
+        living.branch(8, 9, 0)
+
+
 def test_with_fast_receptors_and_small_pulses_the_fastest_astrocyte_divides():
     z, y = head()
     gain = living.clamp_gain(20 * z, 0.5, 30.0, 0.01, 1.0)

@@ -223,3 +223,30 @@ def clamp_gain(
             now = end
         gains.append(area / (window * T))
     return np.array(gains)
+
+
+def tree(n: int) -> Array:
+    """Compartments of one astrocyte along a binary tree with the soma, 0, at its root: pairs (n-1, 2).
+
+    For `astrocyte.coupling`, which then is diffusion of IP3 from compartment to compartment.
+    """
+    check_positive_int(n=n)
+    child = np.arange(1, n)
+    return np.stack([(child - 1) // 2, child], axis=1)
+
+
+def branch(n: int, size: int, seed: int) -> Array:
+    """size compartments of such a tree that lie side by side from the tips on, (size,).
+
+    They are the last of a walk from the soma that turns at random and finishes a branch before the
+    next. Raises ValueError unless size is 0 to n.
+    """
+    check_positive_int(n=n)
+    if not 0 <= size <= n:
+        raise ValueError(f"size = {size!r}: must be 0 to n = {n}")
+    rng, walk, waiting = np.random.default_rng(seed), [], [0]
+    while waiting:
+        here = waiting.pop()
+        walk.append(here)
+        waiting += [int(c) for c in rng.permutation([2 * here + 1, 2 * here + 2]) if c < n]
+    return np.array(walk[n - size :], dtype=int)
