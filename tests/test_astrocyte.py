@@ -444,6 +444,21 @@ def test_a_threshold_too_sharp_to_compute_is_refused():
     np.testing.assert_allclose(flow, [-1, 0, 0, 1, 1], atol=1e-6)
 
 
+def test_mirror_images_on_a_ring_never_part():
+    """The flow is odd to the last digit: one odd up to rounding parts the images within 1,000 s."""
+    cells, source = 12, 6
+    differences = np.random.default_rng(1).normal(0, 1, 1000)
+    forth, back = (astrocyte.threshold_flow(x, EX5) for x in (differences, -differences))
+    np.testing.assert_array_equal(forth, -back)
+    bias = np.where(np.arange(cells) == source, 1.0, 0.0)
+    start = np.array([[0.0], [0.01], [0.01], [0.9]]).repeat(cells, axis=1)
+    C = astrocyte.simulate(
+        EX5, start, 1500.0, 0.1, I_bias=bias, pairs=astrocyte.ring(cells), record_every=500
+    ).C
+    assert np.ptp(C[-1]) > 0.05  # the wake is not at rest
+    np.testing.assert_array_equal(C, C[:, (2 * source - np.arange(cells)) % cells])
+
+
 def test_the_largest_allowed_step_is_stable():
     """No growth in 500 steps a millionth below what check_step allows, in every published set."""
     for p in ASTROCYTES.values():

@@ -174,13 +174,14 @@ def at_rest(n: int = 1) -> Array:
 def threshold_flow(difference: Array, p: Astrocyte) -> Array:
     """Flow of IP3 driven by a difference of concentration, uM, in units of the highest flow.
 
-    Odd and smooth. The published (1 + tanh((|x| - I_Theta) / omega_I)) sign(x) / 2 jumps at 0, by
+    Odd, to the last digit, and smooth. The published (1 + tanh((|x| - I_Theta) / omega_I)) sign(x) / 2 jumps at 0, by
     6e-6, where solvers stall; the two differ by less than that everywhere.
     """
     # the sum of tanh((x - I_Theta) / omega_I) and tanh((x + I_Theta) / omega_I) by one exponential
-    up = np.exp(np.minimum(np.maximum(2 * difference / p.omega_I, -600.0), 600.0))
+    up = np.exp(np.minimum(2 * np.abs(difference) / p.omega_I, 600.0))
     down = 1 / up
-    return (up - down) / (up + down + 2 * math.cosh(2 * p.I_Theta / p.omega_I))
+    size = (up - down) / (up + down + 2 * math.cosh(2 * p.I_Theta / p.omega_I))
+    return np.copysign(size, difference)
 
 
 def rates(state: State, p: Astrocyte, Y: Array | float = 0.0, I_bias: Array | float = 0.0) -> State:
