@@ -190,8 +190,6 @@ MUTANTS = [
     Mutant("synapse", "normalisation", 5, "the cleft is as small as a vesicle", "Y = state.Y + p.rho_c * p.Y_T * released", "Y = state.Y + p.Y_T * released",
            "synapse::a_spike_acts_in_the_published_order"),
     Mutant("synapse", "time", 5, "a sample at a spike's time follows it", 'side="left"', 'side="right"', "synapse::a_sample_at_a_spike_precedes_it"),
-    Mutant("synapse", "dropped term", 5, "the mean field forgets that vesicles run out", "used / (1 + used * rate / p.Omega_d)", "used + 0.0 * rate",
-           "synapse::the_mean_field_is_near_poisson_trains_and_above_them"),
     Mutant("synapse", "dropped term", 5, "the stationary response forgets what is left of utilisation", "u = U / (1 - (1 - U) * np.exp(-p.Omega_f / rate))", "u = U + 0.0 * rate",
            "synapse::long_regular_trains_end_in_the_stationary_response"),
     Mutant("synapse", "normalisation", 5, "mean transmitter without clearance", "released * rate / p.Omega_c", "released * rate",
