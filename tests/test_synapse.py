@@ -54,6 +54,18 @@ def test_long_regular_trains_end_in_the_stationary_response(rate, U_0, alpha, Ga
     np.testing.assert_allclose([row[-1] for row in ours], expected, atol=1e-9)
 
 
+@pytest.mark.parametrize("Gamma", [0.0, 0.6])
+def test_the_mean_field_is_near_poisson_trains_and_above_them(Gamma):
+    rng = np.random.default_rng(0)
+    for rate in (0.3, 3.0, 30.0):
+        spikes = np.cumsum(rng.exponential(1 / rate, 20_000))
+        released = synapse.respond(spikes, P, Gamma).released[100:]
+        error = synapse.mean_field(rate, P, Gamma) / released.mean() - 1
+        noise = 4 * released.std() / released.mean() / np.sqrt(len(released))
+        assert -noise < error < 0.05 + noise
+    assert synapse.mean_field(1e-9, P, Gamma) == pytest.approx(0.6 * (1 - Gamma), rel=1e-6)
+
+
 def test_fast_trains_release_as_fast_as_vesicles_recover():
     """Release per second tends to Omega_d whatever U_0: Tsodyks and Markram 1997."""
     rate = 1e5

@@ -253,8 +253,10 @@ def ledger_verdicts(srcdir):
         links = ", ".join(f'<a href="{slug}.html">{int(slug[:2])}</a>' for slug in numbers)
         good = "limits" not in says["stands"] if says["stands"].startswith("shown") else None
         word = {True: "shown", False: "shown, with limits", None: "open"}[good]
+        measured = sum(c["statement"].startswith("Against measurement") for _, c in checks)
         notes = [
             counted(c for _, c in checks) or "no check",
+            f"{measured or 'none'} of them against a measurement",
             f"in chapters {links}" if links else "in no chapter",
             f"{held} of {len(drawn)} results held for every new seed"
             if new
@@ -502,6 +504,8 @@ def facts() -> dict[str, object]:
         "claims.identities": sum(c["kind"] == "identity" for c in every),
         "claims.facts": sum(c["kind"] == "fact" for c in every),
         "claims.results": sum(c["kind"] == "result" for c in every),
+        "claims.measured": sum(c["statement"].startswith("Against measurement") for c in every),
+        "claims.outside": sum("measurement, outside" in c["statement"] for c in every),
         "bounds.changed": sum(len(entries) > 1 for entries in logged),
         "seeds.failing": sum(bool(c["fails"]) for _, c in bands),
         "seeds.stopped": sum(len(c["errors"]) for c in seeds.get("chapters", {}).values()),
@@ -523,6 +527,10 @@ def facts() -> dict[str, object]:
         "choices.alternatives": len(alternatives),
         "choices.executed": len(executed),
         "choices.survived": sum(map(_sound, executed)),
+    } | {
+        f"observed.{slug[:2]}.{name}": number(claim["observed"])
+        for slug, claims in current.items()
+        for name, claim in claims.items()
     }
 
 

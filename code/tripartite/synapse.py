@@ -178,6 +178,17 @@ def mean_transmitter(rate: Array, p: Synapse, Gamma: Array | float = 0.0) -> Arr
     return p.rho_c * p.Y_T * stationary(rate, p, Gamma).released * rate / p.Omega_c
 
 
+def mean_field(rate: Array | float, p: Synapse, Gamma: Array | float = 0.0) -> Array:
+    """Mean fraction released by a spike of an endless Poisson train of rate spikes per s.
+
+    Utilisation is exact; release takes the mean of u x for the product of the means of u and x, which
+    share their past, and so is too large, by less than 5 %. Tsodyks and Markram 1997.
+    """
+    U = release_probability(np.asarray(Gamma, dtype=float), p)
+    used = U * (p.Omega_f + rate) / (p.Omega_f + U * rate)
+    return used / (1 + used * rate / p.Omega_d)  # type: ignore[return-value]
+
+
 def poisson(
     rate: Array | float, n: int, duration: float, dt: float, seed: int
 ) -> tuple[Array, Array]:
