@@ -528,7 +528,7 @@ def facts() -> dict[str, object]:
         "choices.executed": len(executed),
         "choices.survived": sum(map(_sound, executed)),
     } | {
-        f"observed.{slug[:2]}.{name}": number(claim["observed"])
+        f"observed.{slug[:2]}.{name}": f"{float(claim['observed']):.2g}"
         for slug, claims in current.items()
         for name, claim in claims.items()
     }
