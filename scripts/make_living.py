@@ -90,15 +90,17 @@ def territories() -> None:
                         )
 
 
-def pipette(seed: int = 0) -> None:
-    columns = ["T", "F_ex", "drive", "error", "shuffled", "exponent", "gain"]
-    ten = [(10, F_ex, s) for F_ex in (2.0, 1.0, 0.5, 0.3, 0.0) for s in (1.0, 4.0, DRIVE)]
-    with appended("living-pipette", columns, 3) as (writer, done):
-        for T, F_ex, drive in (*ten, (60, 2.0, DRIVE), (60, 0.0, 1.0), (60, 0.0, 4.0)):
-            if (str(T), str(F_ex), str(drive)) not in done:
+def pipette() -> None:
+    columns = ["T", "F_ex", "drive", "seed", "error", "shuffled", "exponent", "gain"]
+    plan = [(10, F_ex, s, 0) for F_ex in (2.0, 1.0, 0.5, 0.3, 0.0) for s in (1.0, 4.0, DRIVE)]
+    chosen = [(2.0, DRIVE), (0.0, 1.0), (0.0, 4.0)]
+    plan += [(T, *pair, seed) for T, seed in ((60, 0), (10, 1), (10, 2)) for pair in chosen]
+    with appended("living-pipette", columns, 4) as (writer, done):
+        for T, F_ex, drive, seed in plan:
+            if (str(T), str(F_ex), str(drive), str(seed)) not in done:
                 cell = replace(CELL, F_ex=F_ex)
                 gain = by_z(10, 30, T, seed, drive, cell).mean(axis=1)
-                writer.writerow([T, F_ex, drive, *errors(gain), f"{gain.mean():.6g}"])
+                writer.writerow([T, F_ex, drive, seed, *errors(gain), f"{gain.mean():.6g}"])
 
 
 def clocks(T: float = 0.5) -> None:
