@@ -182,6 +182,8 @@ MUTANTS = [
     Mutant("language", "time", 1, "positions are counted from one", "table.positions[:n_tokens]", "table.positions[1 : n_tokens + 1]",
            "pretrained::position_and_segment_enter_the_embedding"),
     # synapse
+    Mutant("synapse", "dropped term", 5, "the mean field forgets depression", "used / (1 + used * rate / p.Omega_d)", "used + 0.0 * rate",
+           "synapse::the_mean_field_is_near_poisson_trains_and_above_them"),
     Mutant("synapse", "sign", 5, "facilitation grows between spikes", "state.u * math.exp(-p.Omega_f * dt)", "state.u * math.exp(p.Omega_f * dt)",
            "synapse::relaxation_solves_the_differential_equations"),
     Mutant("synapse", "dropped term", 5, "vesicles do not recover", "1 - (1 - state.x) * math.exp(-p.Omega_d * dt)", "state.x + 0.0 * dt",
