@@ -66,7 +66,8 @@ def rewritten() -> list[str]:
 
     Raises OSError or CalledProcessError outside a git checkout.
     """
-    now, found = read(), []
+    # by name: a chapter may get another number
+    now, found = {name_of(slug): claims for slug, claims in read().items()}, []
     path = f"book/{FILE}"
     for commit in git("log", "--format=%h", "--", path).split():
         try:
@@ -75,9 +76,14 @@ def rewritten() -> list[str]:
             continue
         for slug, claims in before.items():
             for name, entries in claims.items():
-                if now.get(slug, {}).get(name, [])[: len(entries)] != entries:
+                if now.get(name_of(slug), {}).get(name, [])[: len(entries)] != entries:
                     found.append(f"{slug}: {name}: differs from {commit}")
     return list(dict.fromkeys(found))
+
+
+def name_of(slug: str) -> str:
+    """A chapter's name without its number."""
+    return slug.partition("-")[2]
 
 
 def claims_of(known: list[Chapter]) -> dict[str, dict[str, dict]]:
