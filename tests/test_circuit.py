@@ -325,3 +325,13 @@ def test_a_step_sees_the_other_side_as_it_was_before_the_step(hold):
     assert after.terminal.Gamma[0] == pytest.approx(bound + (0.1 - bound) * np.exp(-rate * dt))
     expected = astrocyte.step(start.cell, dt, CELL, Y_held)
     np.testing.assert_allclose(np.array(after.cell), np.array(expected), rtol=1e-12)
+
+
+def test_spikes_whose_times_are_running_sums_fall_into_their_own_steps():
+    """0.1 + 0.1 + ... comes out a little below a multiple of 0.1, as often as not."""
+    n, dt = 36_000, 1e-3
+    times = np.cumsum(np.full(n, dt))
+    assert np.sum(times / dt < np.arange(1, n + 1)) > 1000
+    one = Circuit(SYNAPSE, CELL, GLIO, 1, 1)
+    _, first = circuit._bin(times, np.zeros(n), one, n + 1, dt)
+    np.testing.assert_array_equal(np.diff(first), np.r_[0, np.ones(n)])

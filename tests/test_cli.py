@@ -288,6 +288,18 @@ def test_causes_that_git_and_the_lock_know(accepted):
     assert second == f"code: changed since the reference ({commit}): code/tripartite/checks.py"
 
 
+def test_a_clone_without_history_is_a_cause_that_is_named(accepted, tmp_path):
+    (accepted.root / "causes.py").write_text(CAUSES)
+    git(accepted, "init", "-q")
+    git(accepted, "add", ".")
+    git(accepted, "commit", "-qm", "reference")
+    git(accepted, "commit", "-q", "--allow-empty", "-m", "later")
+    shallow = Checkout(tmp_path / "shallow")
+    origin = accepted.root.as_uri()
+    git(accepted, "clone", "-q", "--depth", "1", origin, str(shallow.root))
+    assert shallow.call("causes").stdout.startswith("history: cut off in this clone")
+
+
 @pytest.mark.parametrize(
     ("arguments", "named"),
     [
