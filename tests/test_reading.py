@@ -7,6 +7,7 @@ import importlib
 import json
 import os
 import re
+import shutil
 import subprocess
 import sys
 from importlib.util import find_spec
@@ -648,3 +649,16 @@ def test_single_page_keeps_its_links_within(tmp_path):
     text = pdf.single_page(tmp_path).read_text()
     assert 'href="#reference-id4"' in text and 'class="citation" id="reference-id4"' in text
     assert 'href="#equation-a"' in text and '<span id="id4">' in text
+
+
+def test_pictures_of_the_story_are_drawn_from_data(tmp_path, monkeypatch):
+    draw = "draw_story"
+    for phase in ("writing", "reading"):
+        shutil.copy(ROOT / f"book/_static/circuit-{phase}.svg", tmp_path)
+    monkeypatch.setattr(draw, "STATIC", tmp_path)
+    draw.main()
+    committed = sorted((ROOT / "book/_static").glob("story-*.svg"))
+    assert [p.name for p in committed] == sorted(p.name for p in tmp_path.glob("story-*.svg"))
+    for picture in committed:  # the same bars, lines and letters, wherever a font puts them
+        one, other = (p.read_text().count("<path") for p in (picture, tmp_path / picture.name))
+        assert one == other, picture.name

@@ -528,9 +528,10 @@ def facts() -> dict[str, object]:
         "choices.executed": len(executed),
         "choices.survived": sum(map(_sound, executed)),
     } | {
-        f"observed.{slug[:2]}.{name}": f"{float(claim['observed']):.2g}"
+        f"{word}.{slug[:2]}.{name}": f"{float(claim['observed']):{kind}}"
         for slug, claims in current.items()
         for name, claim in claims.items()
+        for word, kind in (("observed", ".2g"), ("share", ".0%"))
     }
 
 
