@@ -652,7 +652,7 @@ def test_single_page_keeps_its_links_within(tmp_path):
 
 
 def test_pictures_of_the_story_are_drawn_from_data(tmp_path, monkeypatch):
-    draw = "draw_story"
+    draw = extension("draw_story")
     for phase in ("writing", "reading"):
         shutil.copy(ROOT / f"book/_static/circuit-{phase}.svg", tmp_path)
     monkeypatch.setattr(draw, "STATIC", tmp_path)
