@@ -22,7 +22,7 @@ from typing import NamedTuple
 
 from companion.passport import commit
 from companion.paths import ROOT
-from companion.results import of_mutant, read, report
+from companion.results import of_mutant, read, report, source_of
 
 
 class Mutant(NamedTuple):
@@ -452,7 +452,7 @@ def run(folder: Path, tests: list[str]) -> subprocess.CompletedProcess:
 
 def judge(folder: Path, mutant: Mutant) -> dict:
     """Break the copy, run the named test, mend the copy; caught: the test failed."""
-    path = folder / "code" / "tripartite" / f"{mutant.module.replace('.', '/')}.py"
+    path = source_of(mutant.module, folder)
     sound = path.read_text(encoding="utf-8")
     if sound.count(mutant.old) < 1:
         raise SystemExit(f"{mutant.module}: {mutant.old!r} is not there any more")

@@ -117,7 +117,7 @@ def test_alternatives_can_be_run_and_results_are_of_listed_ones():
 
 def test_every_mutant_is_a_mutant_and_its_test_is_there():
     for mutant in mutants.MUTANTS:
-        source = (ROOT / f"code/tripartite/{mutant.module.replace('.', '/')}.py").read_text()
+        source = results.source_of(mutant.module).read_text()
         assert source.count(mutant.old) == 1 and mutant.new != mutant.old, mutant.mistake
         file, name = mutant.test.split("::")
         assert f"def test_{name}(" in (TESTS / f"test_{file}.py").read_text(), mutant.test

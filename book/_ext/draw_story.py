@@ -14,16 +14,17 @@ import numpy as np
 from companion import COLOURS, use_style
 from companion.paths import data
 from tripartite import attention, features, network, pretrained
+from tripartite.beyond.living import scaled_error
 
 STATIC = Path(__file__).resolve().parent.parent / "_static"
 ASKS = 7  # "attend"
 COUNTS = (100, 10_000, 100_000)
 
 
-def head():
+def head(place=(living.LAYER, living.HEAD), part=living.SENTENCE):
+    """Tokens, queries, keys and values of one recorded head, for part of its text."""
     recording = pretrained.load_recording(data(living.RECORDING))
-    q, k, v = (x[living.LAYER, living.HEAD, living.SENTENCE] for x in recording[:3])
-    return list(recording.tokens[living.SENTENCE]), q, k, v
+    return list(recording.tokens[part]), *(x[place][part] for x in recording[:3])
 
 
 def save(fig, name: str) -> None:
@@ -81,7 +82,6 @@ def the_speed() -> None:
     """Error of attention with living astrocytes, against how long a word lasts."""
     with open(data("results/living-tokens.csv")) as file:
         rows = [{key: float(x) for key, x in row.items()} for row in csv.DictReader(file)]
-    tokens, q, k, v = head()
     fig, ax = plt.subplots(figsize=(5.0, 3.3))
     T = sorted({row["T"] for row in rows})
     for n, ink, words in ((1, "fourth", "one astrocyte"), (100, "astrocyte", "a hundred")):
@@ -95,11 +95,9 @@ def the_speed() -> None:
             color=COLOURS[ink],
             va="center",
         )
-    recording = pretrained.load_recording(data(living.RECORDING))
-    q, k, v = (x[0, 0] for x in recording[:3])
-    Z, y = np.exp(attention.log_normaliser(q, k)), attention.softmax_attention(q, k, v)
-    bare = Z[:, None] * y
-    silent = np.linalg.norm(np.sum(bare * y) / np.sum(bare * bare) * bare - y) / np.linalg.norm(y)
+    _, q, k, v = head((0, 0), slice(None))  # the head and the text of those runs
+    y = attention.softmax_attention(q, k, v)
+    silent = scaled_error(np.exp(attention.log_normaliser(q, k))[:, None] * y, y)
     ax.axhline(silent, color=COLOURS["exact"], lw=1)
     ax.annotate("an astrocyte that stays silent", (12, silent), (0, 5), textcoords="offset points")
     ax.set(

@@ -33,12 +33,14 @@ def report(name: str, content: dict) -> Path:
     return path
 
 
+def source_of(module: str, root: Path = ROOT) -> Path:
+    """File of a module of tripartite, by its name within it: "network", or "beyond.memory"."""
+    return root.joinpath("code", "tripartite", *module.split(".")).with_suffix(".py")
+
+
 def of_mutant(module: str, test: str) -> str:
     """Digest of what a mutant's verdict depends on: the module and the file of the test."""
-    files = (
-        ROOT / f"code/tripartite/{module.replace('.', '/')}.py",
-        ROOT / f"tests/test_{test.split('::')[0]}.py",
-    )
+    files = source_of(module), ROOT / f"tests/test_{test.split('::')[0]}.py"
     return "".join(sha256_of(path)[:32] if path.exists() else "gone" for path in files)
 
 
