@@ -353,7 +353,9 @@ def test_processes_end_at_once_where_their_work_is_interrupted():
         while not any(job.running() for job in jobs):
             time.sleep(0.05)
         raise KeyboardInterrupt
-    assert time.monotonic() - start < 20 and not multiprocessing.active_children()
+    while multiprocessing.active_children():  # the pool's own thread may still note the last end
+        assert time.monotonic() - start < 20
+        time.sleep(0.05)
 
 
 def test_a_folder_within_another_project_s_repository_has_no_commit(accepted):
