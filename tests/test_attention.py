@@ -125,7 +125,7 @@ def test_an_empty_context_is_refused_and_no_query_gets_no_answer():
     ("kernel", "values", "causal", "named"),
     [
         ((2, 3), (4, 5), False, r"kernel \(2, 3\) and values \(4, 5\): must be"),
-        ((2, 3), (3, 5), True, "and square where causal = True"),
+        ((4, 3), (3, 5), True, "with t of at most i where causal = True"),
         ((3,), (3, 5), False, r"kernel has shape \(3,\)"),
         ((2, 3), (3,), False, r"values has shape \(3,\)"),
     ],
@@ -139,3 +139,12 @@ def test_whole_numbers_are_numbers():
     q, k, v = (np.arange(6).reshape(3, 2) + i for i in range(3))
     expected = attention.softmax_attention(*(x.astype(float) for x in (q, k, v)))
     np.testing.assert_array_equal(attention.softmax_attention(q, k, v), expected)
+
+
+def test_fewer_queries_than_keys_are_the_last_ones():
+    q, k, v = (np.random.default_rng(3).standard_normal((2, 9, 4)) for _ in range(3))
+    whole = attention.softmax_attention(q, k, v, causal=True)
+    last = attention.softmax_attention(q[:, 6:], k, v, causal=True)
+    np.testing.assert_allclose(last, whole[:, 6:], rtol=1e-13)
+    with pytest.raises(ValueError, match="no more queries than keys"):
+        attention.softmax_attention(q, k[:, :6], v[:, :6], causal=True)

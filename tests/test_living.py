@@ -251,6 +251,10 @@ def test_other_bad_input_is_refused():
         living.clamp_gain(np.array([1.0]), 1.0, 1.0, 0.0, 1.0)
     with pytest.raises(ValueError, match="dt = 1 s"):
         living.limit_gain(np.array([1.0]), 10.0, CELL, VESICLES, TERMINAL, dt=1.0)
+    with pytest.raises(ValueError, match="window = 1.5"):
+        living.limit_gain(np.array([1.0]), 10.0, CELL, VESICLES, TERMINAL, window=1.5)
+    with pytest.raises(ValueError, match="window = 2"):
+        living.clamp_gain(np.array([1.0]), 1.0, 1.0, 1.0, 1.0, window=2.0)
     uneven = circuit.Circuit(TERMINAL, CELL, VESICLES, 3, 2, circuit.territories(3, 2))
     with pytest.raises(ValueError, match="territories"):
         living.read(uneven, np.ones((1, 3)), 1.0, 0)

@@ -121,13 +121,72 @@ def test_a_stream_in_chunks_is_the_stream_token_by_token(kind, even, monkeypatch
         np.testing.assert_allclose(got, terms, rtol=1e-9, atol=1e-9 * np.abs(terms).max())
 
 
+@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize("even", [True, False])
+def test_later_queries_read_what_the_whole_stream_reads(kind, even, monkeypatch):
+    """The end of a stream alone: a prompt is written, then tokens are read one by one or together."""
+    monkeypatch.setattr(network, "_TOKENS", 40)
+    monkeypatch.setattr(network, "_CHUNK", 7)
+    if not even:
+        monkeypatch.setattr(network, "_is_even", lambda exponent: False)
+    q, k, v = head(17, tokens=93, leading=(2,))
+    phi = features.sample(kind, 60, 6, seed=0)
+    whole = network.attend(phi, q, k, v, causal=True)
+    for last in (1, 30, 92):
+        part = network.attend(phi, q[:, -last:], k, v, causal=True)
+        unit = np.exp(whole.log_scale[:, -last:] - part.log_scale)
+        np.testing.assert_allclose(
+            part.pooled, whole.pooled[:, -last:] * unit, rtol=1e-9, atol=1e-12
+        )
+        drive = whole.drive[:, -last:] * unit[..., None]
+        np.testing.assert_allclose(part.drive, drive, rtol=1e-9, atol=1e-9 * np.abs(drive).max())
+
+
+@pytest.mark.parametrize("causal", [False, True])
+@pytest.mark.parametrize("even", [True, False])
+def test_weights_say_how_strongly_each_token_is_written(causal, even, monkeypatch):
+    """Of the kernel, every column times its weight; rows of their own for several contexts."""
+    monkeypatch.setattr(network, "_TOKENS", 9)
+    monkeypatch.setattr(network, "_CHUNK", 4)
+    if not even:
+        monkeypatch.setattr(network, "_is_even", lambda exponent: False)
+    q, k, v = head(18, tokens=30, leading=(2,))
+    weights = np.random.default_rng(0).uniform(0, 2, (2, 30))
+    weights[0, 4:20] = 0
+    phi = features.sample("positive", 25, 6, seed=0)
+    kernel = kernel_of(phi, q, k) * weights[:, None, :]
+    kernel = np.tril(kernel) if causal else kernel
+    found = network.attend(phi, q, k, v, causal=causal, weights=weights)
+    np.testing.assert_allclose(found.response, kernel.sum(axis=-1), rtol=1e-11)
+    expected = kernel @ v / kernel.sum(axis=-1, keepdims=True)
+    np.testing.assert_allclose(found.output, expected, rtol=1e-10, atol=1e-12)
+
+
+@pytest.mark.parametrize("causal", [False, True])
+def test_padding_leaves_no_trace(causal):
+    """Tokens of weight 0 are as if they were not there, however large they are."""
+    q, k, v = head(19, tokens=20)
+    phi = features.sample("rectified-cosine", 25, 6, seed=0)  # grow with the norm
+    alone = network.attend(phi, q[8:], k[8:], v[8:], causal=causal)
+    k[:8] *= 1e2
+    weights = (np.arange(20) >= 8).astype(float)
+    found = network.attend(phi, q, k, v, causal=causal, weights=weights)
+    with np.errstate(invalid="ignore"):  # of padding itself
+        output = found.output[8:]
+    np.testing.assert_allclose(output, alone.output, rtol=1e-11)
+    np.testing.assert_allclose(found.log_response[8:], alone.log_response, rtol=1e-11)
+
+
 def test_tokens_that_outgrow_one_scale_are_read_exactly(monkeypatch):
     """Norms rise a thousandfold in the middle of a stream: early tokens are not lost."""
     monkeypatch.setattr(network, "_TOKENS", 16)
     q, k, v = head(14, tokens=64)
     k[32:] *= 1000.0
     phi = features.sample("positive", 40, 6, seed=0)
-    assert [network._is_even(phi(k[s])) for s in (slice(0, 16), slice(32, 48))] == [True, False]
+    assert [network._is_even(phi(k[s]).exponent) for s in (slice(0, 16), slice(32, 48))] == [
+        True,
+        False,
+    ]
     found = network.attend(phi, q, k, v, causal=True)
     log_q, log_k = phi(q).log_scale, phi(k).log_scale
     log_kernel = logsumexp(log_q[:, None, :] + log_k[None, :, :], axis=-1)
@@ -311,8 +370,15 @@ def test_bad_input_is_refused_before_any_work():
         network.attend(phi, q, k, v, block=0)
     with pytest.raises(ValueError, match="nothing is written"):
         network.read(network.blank(phi, v), q)
-    with pytest.raises(ValueError, match="queries .* keys .* causal"):
-        network.attend(phi, q[:-1], k, v, causal=True)
+    with pytest.raises(ValueError, match="queries .* keys .* no more queries than keys"):
+        network.attend(phi, q, k[:-1], v[:-1], causal=True)
+    with pytest.raises(ValueError, match=r"weights \(11,\) and keys .* number of tokens"):
+        network.attend(phi, q, k, v, weights=np.ones(11))
+    for bad in (-1.0, np.nan, np.inf):
+        with pytest.raises(ValueError, match="weights: must be finite numbers, at least 0"):
+            network.write(network.blank(phi, v), k, v, np.full(12, bad))
+    with pytest.raises(ValueError, match="weights has dtype int64: must be real floating-point"):
+        network.attend(phi, q, k, v, weights=np.ones(12, dtype=int))
     with pytest.raises(ValueError, match=r"d_key"):
         network.attend(features.sample("positive", 20, 5, 0), q, k, v)
     with pytest.raises(ValueError, match="keys has shape .*: must hold at least one token"):

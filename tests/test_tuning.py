@@ -146,11 +146,22 @@ def test_curves_come_back_from_a_file(tmp_path):
         f"{side}.{name}": x for side in vars(phi) for name, x in vars(vars(phi)[side]).items()
     }
     save_file(arrays, tmp_path / "tuning.safetensors")
+    expected = network.attend(phi, queries, keys, values).output
     again = tuning.load(tmp_path / "tuning.safetensors", np.float64)
-    np.testing.assert_array_equal(
-        network.attend(again, queries, keys, values).output,
-        network.attend(phi, queries, keys, values).output,
-    )
+    np.testing.assert_array_equal(network.attend(again, queries, keys, values).output, expected)
+    for side in vars(phi):  # in balanced coordinates the gain is diagonal, in those of tokens not
+        curvature = arrays.pop(f"{side}.curvature")
+        arrays[f"{side}.power"] = np.ascontiguousarray(np.diagonal(curvature, axis1=-2, axis2=-1))
+    save_file(arrays, tmp_path / "diagonal.safetensors")
+    diagonal = tuning.load(tmp_path / "diagonal.safetensors", np.float64)
+    for side in vars(phi):
+        x = keys if side == "keys" else queries
+        gain = -0.5 * np.sum(arrays[f"{side}.power"][:, None] * x**2, axis=-1, keepdims=True)
+        curves = vars(phi)[side]
+        drive = x @ np.swapaxes(curves.directions, -1, -2) + curves.offsets[:, None]
+        np.testing.assert_allclose(
+            vars(diagonal)[side](x).log_scale, drive + gain, rtol=1e-12, atol=1e-12
+        )
 
 
 @pytest.mark.parametrize(

@@ -31,9 +31,13 @@ def _scores(queries: Array, keys: Array, causal: bool) -> Array:
 
 
 def causal_mask(s: Array) -> Array:
-    """True where token i of the last axis is not later than token t of the one before it."""
+    """True where token i of the last axis is not later than token t of the one before it.
+
+    Both end with the same token: of fewer queries than keys, the queries are those of the last.
+    """
     xp = array_namespace(s)
-    return xp.tril(xp.ones(s.shape[-2:], dtype=xp.bool))
+    t, i = s.shape[-2:]
+    return xp.tril(xp.ones((t, i), dtype=xp.bool), k=i - t)
 
 
 def log_sum_exp(s: Array) -> Array:
@@ -82,11 +86,11 @@ def kernel_attention(kernel: Array, values: Array, causal: bool = False) -> Arra
         if x.ndim < 2:
             raise ValueError(f"{name} has shape {tuple(x.shape)}: must have two axes or more")
     t, i = kernel.shape[-2:]
-    if i != values.shape[-2] or (causal and t != i):
-        square = ", and square where causal = True" if causal else ""
+    if i != values.shape[-2] or (causal and t > i):
+        no_more = ", with t of at most i where causal = True" if causal else ""
         raise ValueError(
             f"kernel {tuple(kernel.shape)} and values {tuple(values.shape)}: must be (..., t, i) "
-            f"and (..., i, e){square}"
+            f"and (..., i, e){no_more}"
         )
     check_context(values=values)
     check_finite(kernel=kernel, values=values)

@@ -85,8 +85,29 @@ def check_tokens(*, queries=None, keys=None, values=None, causal: bool = False) 
             raise ValueError(f"{name} has shape {tuple(x.shape)}: must be (..., tokens, features)")
     _agree(given, "queries", "keys", -1, "features")
     _agree(given, "keys", "values", -2, "tokens")
-    if causal:
-        _agree(given, "queries", "keys", -2, "tokens, where causal = True")
+    if causal and queries.shape[-2] > keys.shape[-2]:
+        raise ValueError(
+            f"queries {tuple(queries.shape)} and keys {tuple(keys.shape)}: "
+            "must have no more queries than keys, where causal = True"
+        )
+
+
+def check_weights(weights: Any, keys: Any) -> None:
+    """Raise ValueError unless weights, (..., tokens), fit keys and are finite numbers of at least 0.
+
+    None is passed over. Within a traced function only the shape is checked.
+    """
+    if weights is None:
+        return
+    xp = namespace_of(keys=keys, weights=weights)
+    check_floating(weights=weights)
+    if not weights.ndim or weights.shape[-1] != keys.shape[-2]:
+        raise ValueError(
+            f"weights {tuple(weights.shape)} and keys {tuple(keys.shape)}: "
+            "must have the same number of tokens"
+        )
+    if known(xp.all((weights >= 0) & xp.isfinite(weights))) is False:
+        raise ValueError("weights: must be finite numbers, at least 0")
 
 
 def check_context(**arrays: Any) -> None:

@@ -1,6 +1,6 @@
 """Feature maps: the tuning curves phi of the hidden neurons.
 
-phi(x) is returned as amplitude * exp(log_scale), two arrays, because phi itself overflows for
+phi(x) is returned as amplitude * exp(exponent + gain), in parts, because phi itself overflows for
 tokens of large norm. Random features make phi(k).phi(q) an unbiased estimate of exp(k.q); what
 one neuron's estimate varies by has a closed form, for the normaliser and for the output.
 Rahimi and Recht 2007; Choromanski et al. 2021 (positive); Yu et al. 2016 (orthogonal).
@@ -33,13 +33,20 @@ Array = Any
 
 
 class Activity(NamedTuple):
-    """Hidden activity phi(x) = amplitude * exp(log_scale), for every token and neuron.
+    """Hidden activity phi(x) = amplitude * exp(exponent + gain), for every token and neuron.
 
-    amplitude is (..., tokens, m), or the number 1.0; log_scale is (..., tokens, m) or (..., tokens, 1).
+    exponent: (..., tokens, m) or (..., tokens, 1); amplitude: (..., tokens, m), or the number 1.0;
+    gain: (..., tokens, 1), the logarithm of a factor that a token's neurons share, or 0.0.
     """
 
-    log_scale: Array
+    exponent: Array
     amplitude: Array | float
+    gain: Array | float = 0.0
+
+    @property
+    def log_scale(self) -> Array:
+        """exponent + gain: (..., tokens, m) or (..., tokens, 1)."""
+        return self.exponent + self.gain
 
     @property
     def value(self) -> Array:
@@ -70,8 +77,8 @@ class FeatureMap:
         xp = namespace_of(tokens=x, neurons=self.directions)
         drive = xp.matmul(x, xp.matrix_transpose(self.directions))
         half_square = 0.5 * xp.sum(x * x, axis=-1, keepdims=True)
-        log_scale, amplitude = self.tuning(drive, half_square, self.phases[..., None, :])
-        return Activity(log_scale - 0.5 * math.log(self.n_neurons), amplitude)
+        exponent, amplitude, gain = self.tuning(drive, half_square, self.phases[..., None, :])
+        return Activity(exponent, amplitude, gain - 0.5 * math.log(self.n_neurons))
 
     @property
     def size(self) -> int:
@@ -89,7 +96,7 @@ class FeatureMap:
 
 def positive(drive: Array, half_square: Array, phase: Array) -> Activity:
     """exp(Omega x - |x|^2/2): unbiased, never negative. Choromanski et al. 2021, lemma 1."""
-    return Activity(drive - half_square, 1.0)
+    return Activity(drive, 1.0, -half_square)
 
 
 def cosine(drive: Array, half_square: Array, phase: Array) -> Activity:
@@ -100,8 +107,8 @@ def cosine(drive: Array, half_square: Array, phase: Array) -> Activity:
 
 def rectified_cosine(drive: Array, half_square: Array, phase: Array) -> Activity:
     """Cosine tuning cut off at zero, as firing rates are."""
-    log_scale, amplitude = cosine(drive, half_square, phase)
-    return Activity(log_scale, 0.5 * (amplitude + array_namespace(drive).abs(amplitude)))
+    exponent, amplitude, _ = cosine(drive, half_square, phase)
+    return Activity(exponent, 0.5 * (amplitude + array_namespace(drive).abs(amplitude)))
 
 
 def clipped_sine(drive: Array, half_square: Array, phase: Array) -> Activity:
@@ -122,7 +129,7 @@ def clipped(ceiling: float) -> Tuning:
 
     def tuning(drive: Array, half_square: Array, phase: Array) -> Activity:
         xp = array_namespace(drive)
-        return Activity(xp.clip(drive, None, math.log(ceiling)) - half_square, 1.0)
+        return Activity(xp.clip(drive, None, math.log(ceiling)), 1.0, -half_square)
 
     return tuning
 

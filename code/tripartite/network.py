@@ -10,6 +10,7 @@ from __future__ import annotations
 import math
 from typing import NamedTuple, Protocol
 
+import numpy as np
 from array_api_compat import array_namespace, device
 
 from .attention import Array, causal_mask
@@ -19,6 +20,7 @@ from .checks import (
     check_floating,
     check_positive_int,
     check_tokens,
+    check_weights,
     known,
     namespace_of,
 )
@@ -105,30 +107,49 @@ def blank(phi: Population, values: Array) -> Memory:
     )
 
 
-def write(memory: Memory, keys: Array, values: Array) -> Memory:
-    """Writing phase: H <- H + v phi(k)^T and g <- g + phi(k), for every token.
+def write(memory: Memory, keys: Array, values: Array, weights: Array | None = None) -> Memory:
+    """Writing phase: H <- H + w v phi(k)^T and g <- g + w phi(k), for every token.
 
-    keys: (..., tokens, d); values: (..., tokens, e). The order of tokens does not matter.
-    Raises ValueError on shapes that disagree or numbers that are not finite.
+    keys: (..., tokens, d); values: (..., tokens, e); weights: (..., tokens), w, at least 0, how
+    strongly each token is written (default 1; 0 leaves out padding). The order of tokens does not
+    matter. Raises ValueError on shapes that disagree, numbers that are not finite, or weights below 0.
     """
     check_tokens(keys=keys, values=values)
     check_finite(keys=keys, values=values)
-    return _write(memory, keys, values)
+    check_weights(weights, keys)
+    return _write(memory, *_written(keys, weights), values)
 
 
-def _write(memory: Memory, keys: Array, values: Array) -> Memory:
+def _written(keys: Array, weights: Array | None) -> tuple[Array, Array | None]:
+    """Keys without those of tokens that are not written, which would set scales, and the weights."""
+    if weights is None:
+        return keys, None
+    xp = array_namespace(keys)
+    return xp.where(weights[..., None] > 0, keys, xp.zeros_like(keys)), weights
+
+
+def _write(memory: Memory, keys: Array, weights: Array | None, values: Array) -> Memory:
     for now in _spans(keys):
         activity = _activity(memory.phi, "keys", keys[..., now, :])
-        memory = _write_at_once(memory, activity, _wide(values[..., now, :]))
+        memory = _write_at_once(memory, activity, _terms(values, weights, now))
     return memory
 
 
-def _write_at_once(memory: Memory, keys: Activity, values: Array) -> Memory:
-    xp = array_namespace(keys.log_scale, values)
-    top = xp.max(keys.log_scale, axis=-2)
-    hidden = _scaled(keys, keys.log_scale - top[..., None, :])
-    hebbian = xp.matmul(xp.matrix_transpose(values), hidden)
-    return merge(memory, Memory(memory.phi, hebbian, xp.sum(hidden, axis=-2), top))
+def _terms(values: Array, weights: Array | None, now: slice) -> Array:
+    """What tokens add to a sum, (..., tokens, e + 1): their values and a one, times their weights."""
+    xp = array_namespace(values)
+    v = _wide(values[..., now, :])
+    terms = xp.concat([v, xp.ones_like(v[..., :1])], axis=-1)
+    return terms if weights is None else terms * weights[..., now, None]
+
+
+def _write_at_once(memory: Memory, keys: Activity, terms: Array) -> Memory:
+    xp = array_namespace(terms)
+    exponent = keys.log_scale
+    top = xp.max(exponent, axis=-2)
+    hidden = _scaled(keys, exponent, top[..., None, :])
+    sums = xp.matmul(xp.matrix_transpose(terms), hidden)
+    return merge(memory, Memory(memory.phi, sums[..., :-1, :], sums[..., -1, :], top))
 
 
 def merge(a: Memory, b: Memory) -> Memory:
@@ -171,15 +192,22 @@ def _read(memory: Memory, queries: Array) -> Reading:
 
 
 def _read_at_once(memory: Memory, queries: Activity) -> Reading:
-    xp = array_namespace(queries.log_scale, memory.hebbian)
-    exponent = queries.log_scale + memory.log_scale[..., None, :]
+    xp = array_namespace(queries.exponent, memory.hebbian)
+    exponent = queries.exponent + memory.log_scale[..., None, :]
     top = xp.max(exponent, axis=-1, keepdims=True)
-    hidden = _scaled(queries, exponent - top)
-    return Reading(
-        xp.matmul(hidden, xp.matrix_transpose(memory.hebbian)),
-        xp.matmul(hidden, memory.astrocytic[..., None])[..., 0],
-        top[..., 0],
-    )
+    hidden = _scaled(queries, exponent, top)
+    return _reading(xp.matmul(hidden, xp.matrix_transpose(_sums(memory))), top + queries.gain)
+
+
+def _sums(memory: Memory) -> Array:
+    """H and, as one more row, g: (..., e + 1, m)."""
+    xp = array_namespace(memory.hebbian)
+    return xp.concat([memory.hebbian, memory.astrocytic[..., None, :]], axis=-2)
+
+
+def _reading(sums: Array, log_scale: Array) -> Reading:
+    """sums: (..., tokens, e + 1), the drive and the pooled gain; log_scale: (..., tokens, 1)."""
+    return Reading(sums[..., :-1], sums[..., -1], log_scale[..., 0])
 
 
 def pool(a: Reading, b: Reading) -> Reading:
@@ -201,33 +229,39 @@ def attend(
     values: Array,
     *,
     causal: bool = False,
+    weights: Array | None = None,
     block: int = 512,
 ) -> Reading:
     """Write a whole context and read it with every query, a block of neurons at a time.
 
-    queries: (..., t, d); keys: (..., i, d); values: (..., i, e). causal: token t reads what
-    tokens up to t have written. Memory is O(tokens * e) and H is never held whole; the result
-    does not depend on block beyond rounding. Kernel attention with phi(q).phi(k), exactly.
-    Of 16-bit tokens, sums and result have 32 bits.
-    Raises ValueError on shapes that disagree, no key, or numbers that are not finite.
+    queries: (..., t, d); keys: (..., i, d); values: (..., i, e). causal: a token reads what
+    tokens up to it have written; the queries are those of the last t tokens. weights: (..., i), how
+    strongly each token is written, as in write; where all that a query reads has weight 0, its
+    output is 0/0. Memory is O(tokens * e) and H is never held whole; the result does not depend on
+    block beyond rounding. Kernel attention with phi(q).phi(k), exactly. Of 16-bit tokens, sums and
+    result have 32 bits.
+    Raises ValueError on shapes that disagree, no key, more queries than keys where causal, numbers
+    that are not finite, or weights below 0.
     """
     check_tokens(queries=queries, keys=keys, values=values, causal=causal)
     check_context(keys=keys)
     check_finite(queries=queries, keys=keys, values=values)
+    check_weights(weights, keys)
     check_positive_int(block=block)
+    keys, weights = _written(keys, weights)
     one_block = _stream if causal else _write_then_read
     reading = None
     for start in range(0, phi.size, block):
-        part = one_block(phi.block(start, min(start + block, phi.size)), queries, keys, values)
+        neurons = phi.block(start, min(start + block, phi.size))
+        part = one_block(neurons, queries, keys, weights, values)
         reading = part if reading is None else pool(reading, part)
     return reading  # type: ignore[return-value]  # there is a neuron
 
 
 def _activity(phi: Population, side: str, x: Array) -> Activity:
     """Adapted neurons are tuned to keys and to queries apart, all others to both alike."""
-    log_scale, amplitude = getattr(phi, side, phi)(x)
     return Activity(
-        _wide(log_scale), amplitude if isinstance(amplitude, float) else _wide(amplitude)
+        *(part if isinstance(part, float) else _wide(part) for part in getattr(phi, side, phi)(x))
     )
 
 
@@ -237,82 +271,88 @@ def _wide(x: Array) -> Array:
     return xp.astype(x, xp.float32) if xp.finfo(x.dtype).bits < 32 else x
 
 
-def _scaled(phi: Activity, exponent: Array) -> Array:
-    hidden = array_namespace(exponent).exp(exponent)
+def _scaled(phi: Activity, exponent: Array, top: Array) -> Array:
+    """amplitude * exp(exponent - top); where NumPy allows it, in place of the exponent."""
+    if isinstance(exponent, np.ndarray):
+        hidden = np.exp(np.subtract(exponent, top, out=exponent), out=exponent)
+    else:
+        hidden = array_namespace(exponent).exp(exponent - top)
     return hidden if isinstance(phi.amplitude, float) else phi.amplitude * hidden
 
 
-def _write_then_read(phi, queries, keys, values) -> Reading:
-    return _read(_write(blank(phi, values), keys, values), queries)
+def _write_then_read(phi, queries, keys, weights, values) -> Reading:
+    return _read(_write(blank(phi, values), keys, weights, values), queries)
 
 
-def _stream(phi, queries, keys, values) -> Reading:
+def _stream(phi, queries, keys, weights, values) -> Reading:
     """A chunk of tokens reads what earlier chunks have written into H and g, and its own pairs."""
-    memory, even = blank(phi, values), True
+    before = keys.shape[-2] - queries.shape[-2]
+    early, late = slice(0, before), slice(before, None)
+    memory = _write(blank(phi, values), keys[..., early, :], weights, values[..., early, :])
+    keys, values = keys[..., late, :], values[..., late, :]
+    weights = None if weights is None else weights[..., late]
+    even = _is_even(memory.log_scale) if before else True
     steps: list[Reading] = []
-    for span in _spans(keys):
+    for span in _spans(queries) or [slice(0, 0)]:
         on_keys = _activity(phi, "keys", keys[..., span, :])
         on_queries = _activity(phi, "queries", queries[..., span, :])
-        v = _wide(values[..., span, :])
-        even = even and _is_even(on_keys)
+        terms = _terms(values, weights, span)
+        even = even and _is_even(on_keys.exponent)
         if even:
-            memory = _stream_even(memory, on_queries, on_keys, v, steps)
+            memory = _stream_even(memory, on_queries, on_keys, terms, steps)
             continue
-        for now in _spans(v, _PAIRS):
+        for now in _spans(terms, _PAIRS):
             q, k = (_tokens(x, now) for x in (on_queries, on_keys))
-            inside = _inside(*_pairs(q, k), v[..., now, :])
-            steps.append(pool(inside, _read_at_once(memory, q)) if steps else inside)
-            memory = _write_at_once(memory, k, v[..., now, :])
+            inside = _inside(*_pairs(q, k), terms[..., now, :])
+            steps.append(pool(inside, _read_at_once(memory, q)) if steps or before else inside)
+            memory = _write_at_once(memory, k, terms[..., now, :])
     return _join(steps)
 
 
-def _is_even(keys: Activity) -> bool:
-    """Whether one scale a token does for all neurons: no activity that is needed underflows then.
+def _is_even(exponent: Array) -> bool:
+    """Whether one scale does for all neurons: no activity that is needed underflows then.
 
-    A pair's kernel is at least the activity that its key causes in the query's strongest neuron.
+    exponent: (..., m), of a token's activities or of a memory. A pair's kernel is at least the
+    activity that its key causes in the query's strongest neuron.
     """
-    xp = array_namespace(keys.log_scale)
-    spread = xp.max(keys.log_scale, axis=-1) - xp.min(keys.log_scale, axis=-1)
-    limit = -0.6 * math.log(float(xp.finfo(keys.log_scale.dtype).smallest_normal))
+    xp = array_namespace(exponent)
+    spread = xp.max(exponent, axis=-1) - xp.min(exponent, axis=-1)
+    limit = -0.6 * math.log(float(xp.finfo(exponent.dtype).smallest_normal))
     return bool(known(xp.all(spread < limit)))
 
 
-def _stream_even(memory: Memory, queries: Activity, keys: Activity, v: Array, steps: list):
+def _stream_even(memory: Memory, queries: Activity, keys: Activity, terms: Array, steps: list):
     """The memory after these tokens, whose readings are added to steps; two exponentials a neuron."""
-    xp = array_namespace(v)
+    xp = array_namespace(terms)
     (hidden_q, top_q), (hidden_k, top_k) = (_by_token(x) for x in (queries, keys))
-    H, g, top = memory.hebbian, memory.astrocytic, xp.max(memory.log_scale, axis=-1)
-    for now in _spans(v, _CHUNK):
-        q, k, one, scale = (
-            hidden_q[..., now, :],
-            hidden_k[..., now, :],
-            v[..., now, :],
-            top_k[..., now],
-        )
+    top = xp.max(memory.log_scale, axis=-1)
+    shared = xp.where(xp.isinf(top), xp.zeros_like(top), top)  # nothing written yet
+    sums = _sums(memory) * xp.exp(memory.log_scale - shared[..., None])[..., None, :]
+    for now in _spans(terms, _CHUNK):
+        q, k, scale = hidden_q[..., now, :], hidden_k[..., now, :], top_k[..., now]
         pairs = xp.matmul(q, xp.matrix_transpose(k))
-        inside = _inside(pairs, scale[..., None, :] + xp.zeros_like(pairs), one)
-        before = Reading(
-            xp.matmul(q, xp.matrix_transpose(H)), xp.matmul(q, g[..., None])[..., 0], top[..., None]
-        )
+        inside = _inside(pairs, scale[..., None, :] + xp.zeros_like(pairs), terms[..., now, :])
+        before = _reading(xp.matmul(q, xp.matrix_transpose(sums)), top[..., None, None])
         both = pool(inside, before)
         steps.append(both._replace(log_scale=both.log_scale + top_q[..., now]))
         higher = xp.maximum(top, xp.max(scale, axis=-1))
         weight = xp.exp(scale - higher[..., None])[..., None, :]
-        kept = xp.exp(top - higher)[..., None]
-        H = H * kept[..., None] + xp.matmul(xp.matrix_transpose(one) * weight, k)
-        g, top = g * kept + xp.matmul(weight, k)[..., 0, :], higher
+        kept = xp.exp(top - higher)[..., None, None]
+        sums = sums * kept + xp.matmul(xp.matrix_transpose(terms[..., now, :]) * weight, k)
+        top = higher
+    H, g = sums[..., :-1, :], sums[..., -1, :]
     return Memory(memory.phi, H, g, top[..., None] + xp.zeros_like(g))
 
 
 def _by_token(x: Activity) -> tuple[Array, Array]:
     """Hidden activity over that of the strongest neuron, (..., tokens, m), and its log, (..., tokens)."""
-    top = array_namespace(x.log_scale).max(x.log_scale, axis=-1, keepdims=True)
-    return _scaled(x, x.log_scale - top), top[..., 0]
+    top = array_namespace(x.exponent).max(x.exponent, axis=-1, keepdims=True)
+    return _scaled(x, x.exponent + 0.0, top), (top + x.gain)[..., 0]
 
 
 def _pairs(queries: Activity, keys: Activity) -> tuple[Array, Array]:
     """Kernel of every query and key over exp of its scale, and that scale: (..., t, i)."""
-    xp = array_namespace(queries.log_scale)
+    xp = array_namespace(queries.exponent)
     exponent = queries.log_scale[..., :, None, :] + keys.log_scale[..., None, :, :]
     top = xp.max(exponent, axis=-1, keepdims=True)
     kernel = xp.exp(exponent - top)
@@ -321,19 +361,18 @@ def _pairs(queries: Activity, keys: Activity) -> tuple[Array, Array]:
     return xp.sum(kernel, axis=-1), top[..., 0]
 
 
-def _inside(pairs: Array, scale: Array, values: Array) -> Reading:
+def _inside(pairs: Array, scale: Array, terms: Array) -> Reading:
     """What the tokens of a chunk read of each other: token t of those up to t. pairs: (..., t, i)."""
     xp = array_namespace(pairs)
     seen = causal_mask(pairs)
     top = xp.max(xp.where(seen, scale, -xp.inf), axis=-1, keepdims=True)
     relative = xp.where(seen, scale - top, xp.zeros_like(scale))
-    weights = xp.where(seen, pairs * xp.exp(relative), xp.zeros_like(pairs))
-    return Reading(xp.matmul(weights, values), xp.sum(weights, axis=-1), top[..., 0])
+    kernel = xp.where(seen, pairs * xp.exp(relative), xp.zeros_like(pairs))
+    return _reading(xp.matmul(kernel, terms), top)
 
 
 def _tokens(x: Activity, now: slice) -> Activity:
-    amplitude = x.amplitude if isinstance(x.amplitude, float) else x.amplitude[..., now, :]
-    return Activity(x.log_scale[..., now, :], amplitude)
+    return Activity(*(part if isinstance(part, float) else part[..., now, :] for part in x))
 
 
 def _spans(x: Array, size: int = _TOKENS) -> list[slice]:

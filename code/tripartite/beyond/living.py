@@ -106,9 +106,8 @@ def read(
     are negative or so high that a step holds more than one spike on average.
     """
     rates = np.asarray(rates, dtype=float)
-    check_positive(T=T, dt=dt, warm_up=warm_up, window=window)
-    if window > 1:
-        raise ValueError(f"window = {window:g}: must be at most 1, the whole token")
+    check_positive(T=T, dt=dt, warm_up=warm_up)
+    _check_window(window)
     if rates.ndim != 2 or rates.shape[1] != wired.n_synapses:
         raise ValueError(f"rates {rates.shape}: must be (tokens, {wired.n_synapses})")
     if not np.all((rates >= 0) & (rates * dt <= 1)):
@@ -157,7 +156,8 @@ def limit_gain(
     otherwise. Returns the mean gain P over the window of each token, (tokens, n_cells).
     """
     drive = np.asarray(drive, dtype=float)
-    check_positive(T=T, dt=dt, warm_up=warm_up, window=window)
+    check_positive(T=T, dt=dt, warm_up=warm_up)
+    _check_window(window)
     check_positive_int(n_cells=n_cells)
     if drive.ndim != 1 or not np.all(np.isfinite(drive) & (drive >= 0)):
         raise ValueError("drive: must be (tokens,), finite and at least 0 uM")
@@ -200,7 +200,8 @@ def clamp_gain(
     exp(-pulse). drive: s, (tokens,) uM; threshold: theta, uM. Exact, event by event. Returns the
     mean of P over the window at the end of each token, (tokens,).
     """
-    check_positive(T=T, unbinding=unbinding, pulse=pulse, threshold=threshold, window=window)
+    check_positive(T=T, unbinding=unbinding, pulse=pulse, threshold=threshold)
+    _check_window(window)
     drive = np.asarray(drive, dtype=float)
     if drive.ndim != 1 or not np.all(np.isfinite(drive) & (drive > 0)):
         raise ValueError("drive: must be (tokens,), finite and above 0 uM")
@@ -223,6 +224,12 @@ def clamp_gain(
             now = end
         gains.append(area / (window * T))
     return np.array(gains)
+
+
+def _check_window(window: float) -> None:
+    check_positive(window=window)
+    if window > 1:
+        raise ValueError(f"window = {window:g}: must be at most 1, the whole token")
 
 
 def tree(n: int) -> Array:

@@ -17,7 +17,7 @@ import numpy as np
 from scipy.special import expit, gammaln, logsumexp, xlogy
 from scipy.stats import beta, binom
 
-from ..attention import kernel_attention, log_sum_exp, scores
+from ..attention import causal_mask, kernel_attention, log_sum_exp, scores
 from ..checks import check_choice, check_finite, check_positive, check_positive_int, check_tokens
 from ..features import Activity, FeatureMap, cosine, independent_directions, sample
 
@@ -534,7 +534,7 @@ def attend(
     system = SYSTEMS[name]
     weights = system.kernel(queries, keys, own, n_neurons, seed)
     if causal:
-        weights = np.tril(weights)
+        weights = np.where(causal_mask(weights), weights, 0)
     if system.corrects:
         values = corrected(system.kernel(keys, keys, own, n_neurons, seed), values)
     found = weights @ values

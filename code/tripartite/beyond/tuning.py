@@ -44,7 +44,7 @@ class Curves:
         xp = namespace_of(tokens=x, neurons=self.directions)
         gain = -0.5 * xp.sum(xp.matmul(x, self.curvature) * x, axis=-1, keepdims=True)
         drive = xp.matmul(x, xp.matrix_transpose(self.directions))
-        return Activity(drive + (self.offsets[..., None, :] + gain), 1.0)
+        return Activity(drive + self.offsets[..., None, :], 1.0, gain)
 
     def block(self, start: int, stop: int) -> Curves:
         """The same curves for neurons start to stop only."""
@@ -360,18 +360,21 @@ def _fit_head(kind, keys, queries, n_neurons, rng, draw, sharpness):
 def load(path: str | Path, dtype=np.float32) -> Tuned:
     """Tuning fitted elsewhere, from a safetensors file: curves for all (layers, heads).
 
-    path: a file as scripts/make_tuned_model.py writes it. The two that come with the book are for texts
-    of up to 256 tokens: they were fitted to windows of 256 from the first position on, and outputs err
-    about half as much again at 512 (chapter 13). dtype: of the arrays returned.
+    path: a file as scripts/make_tuned_model.py writes it; `power`, (..., d), in place of `curvature`
+    is its diagonal. The two for MiniLM that come with the book are for texts of up to 256 tokens: they
+    were fitted to windows of 256 from the first position on, and outputs err about half as much again
+    at 512 (chapter 13). dtype: of the arrays returned.
     """
     from ..checkpoint import Tensors
 
     with Tensors(Path(path), dtype) as tensor:
-        return Tuned(
-            *(
-                Curves(
-                    *(tensor(f"{side}.{name}") for name in ("directions", "offsets", "curvature"))
-                )
-                for side in ("keys", "queries")
-            )
-        )
+
+        def curves(side: str) -> Curves:
+            if f"{side}.power" in tensor.files:
+                power = tensor(f"{side}.power")
+                curvature = power[..., None] * np.eye(power.shape[-1], dtype=dtype)
+            else:
+                curvature = tensor(f"{side}.curvature")
+            return Curves(tensor(f"{side}.directions"), tensor(f"{side}.offsets"), curvature)
+
+        return Tuned(curves("keys"), curves("queries"))
