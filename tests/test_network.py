@@ -326,6 +326,19 @@ def test_single_precision_stays_single_and_agrees(kind):
     np.testing.assert_array_less(np.abs(reading.response - kernel.sum(-1)), 1e-5 * terms.sum(-1))
 
 
+def test_arrays_with_rules_of_their_own_stay_what_they_are():
+    class Counted(np.ndarray):
+        def __array_ufunc__(self, ufunc, method, *inputs, **options):
+            plain = [np.asarray(x) for x in inputs]
+            return np.asarray(getattr(ufunc, method)(*plain, **options)).view(Counted)
+
+    q, k, v = head(20)
+    phi = features.sample("positive", 25, 6, seed=0)
+    found = network.attend(phi, *(x.view(Counted) for x in (q, k, v))).output
+    assert isinstance(found, Counted)
+    np.testing.assert_array_equal(found, network.attend(phi, q, k, v).output)
+
+
 def test_any_array_library_will_do():
     q, k, v = head(8, leading=(2,))
     strict = [array_api_strict.asarray(x) for x in (q, k, v)]

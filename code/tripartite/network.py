@@ -273,7 +273,7 @@ def _wide(x: Array) -> Array:
 
 def _scaled(phi: Activity, exponent: Array, top: Array) -> Array:
     """amplitude * exp(exponent - top); where NumPy allows it, in place of the exponent."""
-    if isinstance(exponent, np.ndarray):
+    if type(exponent) is np.ndarray:  # and not of a subclass, with rules of its own
         hidden = np.exp(np.subtract(exponent, top, out=exponent), out=exponent)
     else:
         hidden = array_namespace(exponent).exp(exponent - top)
