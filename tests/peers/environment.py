@@ -1,4 +1,7 @@
-"""Environments for the peers that we are compared with, each in _build/peers/NAME."""
+"""Environments for the peers that we are compared with, each in _build/peers/NAME.
+
+.venv/bin/python tests/peers/environment.py hf    that of hf-requirements.txt
+"""
 
 from __future__ import annotations
 
@@ -38,3 +41,9 @@ def set_up(name: str, lock: Path, *, python: str | None = None, hashes: bool = T
             return None
     stamp.write_text(lock.read_text())
     return interpreter
+
+
+if __name__ == "__main__":
+    (wanted,) = sys.argv[1:]
+    pinned = Path(__file__).with_name(f"{wanted}-requirements.txt")
+    sys.exit(set_up(wanted, pinned, hashes=False) is None)
