@@ -111,7 +111,8 @@ def test_code_of_the_module_runs_as_it_stands():
     rng = np.random.default_rng(0)
     given = dict(zip(("queries", "keys", "values"), 0.3 * rng.normal(size=(3, 8, 32)), strict=True))
     given |= {"times": np.linspace(0, 5, 6), "levels": np.full(10_000, 0.3)}
-    blocks = [block for block in CODE if "table.parquet" not in block]
+    others = ("table.parquet", "hf.register")  # a sweep's; Transformers': test_hf
+    blocks = [block for block in CODE if not any(name in block for name in others)]
     assert len(blocks) == 2
     for block in blocks:
         for name in ("phi = ", "astrocyte.simulate"):  # the sizes of the page take long

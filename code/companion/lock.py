@@ -27,10 +27,11 @@ dependencies:
 
 
 def requirements(extras: Sequence[str] | None = None) -> list[str]:
-    """Names of all that pyproject.toml asks for, with these extras; by default with every one."""
+    """Names of all that pyproject.toml asks for, with these extras; by default those of the book."""
     project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
     optional = project["optional-dependencies"]
-    lines = project["dependencies"] + sum((optional[e] for e in extras or optional), [])
+    book = [extra for extra in optional if extra != "hf"]  # PyTorch: by hand, where it is wanted
+    lines = project["dependencies"] + sum((optional[e] for e in extras or book), [])
     names = {re.match(r"[A-Za-z0-9._-]+", line)[0].lower() for line in lines}
     return sorted(names - {project["name"]})
 
@@ -48,7 +49,7 @@ def environment(lock: str) -> str:
 
 def main() -> None:
     fresh = LOCK.with_suffix(".new")
-    command = [sys.executable, "-m", "uv", "pip", "compile", "--universal", "--all-extras"]
+    command = [sys.executable, "-m", "uv", "pip", "compile", "--universal", "--extra", "dev"]
     command += ["--python-version", "3.11", "--fork-strategy", "fewest", "--generate-hashes"]
     command += ["--no-header", "--no-annotate", "--no-emit-index-url", "--quiet"]
     try:
