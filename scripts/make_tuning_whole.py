@@ -13,8 +13,8 @@ import numpy as np
 import tuning_inputs
 from common import appended
 from make_tuning import population
-from make_whole import uniform
 from tripartite import network
+from tripartite.whole import uniform
 
 HEADER = ["model", "kind", "neurons", "seed", "window", "cosine", "error"]
 

@@ -1,5 +1,7 @@
 """The project's own files: one list of requirements, hashes, citations, nothing of a machine."""
 
+import ast
+import importlib
 import json
 import os
 import re
@@ -147,3 +149,35 @@ def test_types_of_the_module_agree():
     command = [sys.executable, "-m", "mypy", "--cache-dir", os.devnull]
     done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True)
     assert done.returncode == 0, done.stdout
+
+
+SCRIPTS = {path.stem: path for path in (ROOT / "scripts").glob("*.py")}
+
+
+def names_of(script: Path) -> set[str]:
+    """What a script defines or imports at its top level."""
+    found = set()
+    for node in ast.parse(script.read_text(encoding="utf-8")).body:
+        if isinstance(node, ast.FunctionDef | ast.ClassDef):
+            found.add(node.name)
+        elif isinstance(node, ast.Assign):
+            found |= {n.id for t in node.targets for n in ast.walk(t) if isinstance(n, ast.Name)}
+        elif isinstance(node, ast.Import | ast.ImportFrom):
+            found |= {alias.asname or alias.name for alias in node.names}
+    return found
+
+
+@pytest.mark.parametrize("script", SCRIPTS.values(), ids=lambda path: path.stem)
+def test_scripts_find_what_they_import_from_here(script):
+    """What moves in the module moves in them as well; what they need besides is their own affair."""
+    for node in ast.walk(ast.parse(script.read_text(encoding="utf-8"))):
+        if not isinstance(node, ast.ImportFrom):
+            continue
+        wanted = {alias.name for alias in node.names}
+        if node.module in SCRIPTS:
+            assert wanted <= names_of(SCRIPTS[node.module])
+        elif node.module.split(".")[0] in ("tripartite", "companion"):
+            module = importlib.import_module(node.module)
+            for name in wanted:
+                if not hasattr(module, name):
+                    importlib.import_module(f"{node.module}.{name}")

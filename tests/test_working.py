@@ -1,0 +1,96 @@
+"""Near pairs exact, the others by hidden neurons: against loops, and at both ends of the window."""
+
+import array_api_strict
+import numpy as np
+import pytest
+
+from tripartite import attention, features, network
+from tripartite.beyond import working
+
+NEURONS = features.sample("positive", 40, 5, seed=0)
+
+
+def head(t=17, i=17, leading=(2,)):
+    rng = np.random.default_rng(1)
+    shapes = ((*leading, t, 5), (*leading, i, 5), (*leading, i, 3))
+    return [0.6 * rng.standard_normal(shape) for shape in shapes]
+
+
+@pytest.mark.parametrize("causal", [False, True])
+@pytest.mark.parametrize(("window", "first"), [(0, 0), (1, 0), (4, 2), (0, 3), (30, 0)])
+@pytest.mark.parametrize("kind", ["positive", "cosine"])
+def test_every_pair_is_what_it_should_be(window, first, causal, kind):
+    """Loops over queries and keys; the queries are those of the last tokens."""
+    q, k, v = head(t=12)
+    phi = features.sample(kind, 40, 5, seed=0)
+    values = phi(q).value, phi(k).value
+    pooled, drive = np.zeros((2, 12)), np.zeros((2, 12, 3))
+    for b in range(2):
+        for t in range(12):
+            place = t + 5
+            for i in range(17):
+                if causal and i > place:
+                    continue
+                exact = abs(place - i) < window or i < first
+                pair = np.exp(q[b, t] @ k[b, i]) if exact else values[0][b, t] @ values[1][b, i]
+                pooled[b, t] += pair
+                drive[b, t] += pair * v[b, i]
+    found = working.attend(phi, q, k, v, window, first=first, causal=causal)
+    np.testing.assert_allclose(found.response, pooled, rtol=1e-10, atol=1e-12)
+    np.testing.assert_allclose(found.output * pooled[..., None], drive, rtol=1e-9, atol=1e-11)
+
+
+@pytest.mark.parametrize("causal", [False, True])
+def test_both_ends_are_the_network_and_softmax_attention(causal):
+    q, k, v = head()
+    none, all_ = (working.attend(NEURONS, q, k, v, w, causal=causal) for w in (0, 17))
+    network_alone = network.attend(NEURONS, q, k, v, causal=causal)
+    np.testing.assert_allclose(none.output, network_alone.output, rtol=1e-11)
+    np.testing.assert_allclose(none.log_response, network_alone.log_response, rtol=1e-11)
+    softmax = attention.softmax_attention(q, k, v, causal)
+    np.testing.assert_allclose(all_.output, softmax, rtol=1e-11, atol=1e-14)
+    log_z = attention.log_normaliser(q, k, causal)
+    np.testing.assert_allclose(all_.log_response, log_z, rtol=1e-11)
+
+
+@pytest.mark.parametrize("causal", [False, True])
+def test_without_neurons_only_the_window_is_seen(causal):
+    q, k, v = head(leading=())
+    place = np.arange(17)
+    apart = place[:, None] - place
+    held = (np.abs(apart) < 3) | (place == 0)
+    s = np.where(held & (apart >= 0) if causal else held, q @ k.T, -np.inf)
+    weights = np.exp(s) / np.exp(s).sum(axis=-1, keepdims=True)
+    found = working.attend(None, q, k, v, 3, first=1, causal=causal)
+    np.testing.assert_allclose(found.output, weights @ v, rtol=1e-12)
+
+
+def test_tokens_of_large_norm_neither_overflow_nor_vanish():
+    q, k, v = head(leading=())
+    found = working.attend(NEURONS, 60 * q, 60 * k, v, 2)
+    assert np.all(np.isfinite(found.output)) and np.all(np.isfinite(found.log_response))
+
+
+def test_any_array_library_will_do():
+    q, k, v = head(leading=())
+    strict = [array_api_strict.asarray(x) for x in (q, k, v)]
+    phi = features.sample("positive", 40, 5, seed=0, like=strict[0])
+    found = working.attend(phi, *strict, 3, first=1, causal=True).output
+    expected = working.attend(NEURONS, q, k, v, 3, first=1, causal=True).output
+    np.testing.assert_allclose(np.asarray(found), expected, rtol=1e-12)
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"window": -1}, "window = -1: must be a whole number, at least 0"),
+        ({"window": 1.5}, "window = 1.5"),
+        ({"first": -2}, "first = -2"),
+        ({"phi": None, "window": 0}, "window = 0: must let every query see a token"),
+    ],
+)
+def test_bad_sizes_are_refused(change, message):
+    q, k, v = head()
+    given = {"phi": NEURONS, "window": 2, "first": 0} | change
+    with pytest.raises(ValueError, match=message):
+        working.attend(given["phi"], q, k, v, given["window"], first=given["first"])
