@@ -12,10 +12,15 @@ from fontTools import subset
 
 from companion.files import write_bytes
 
-GLYPH = re.compile(r'"\\(f[0-9a-f]{3})"')
+GLYPH = re.compile(r'"(?:\\(f[0-9a-f]{3})|([\ue000-\uf8ff]))"')  # escaped, or the letter itself
 FACE = re.compile(
     r'url\("(?P<font>[^"]*)\.woff2"\) format\("woff2"\),\s*url\("(?P=font)\.ttf"\) format\("truetype"\)'
 )
+
+
+def named(css: str) -> set[int]:
+    """The code points of the glyphs that a sheet names."""
+    return {int(code, 16) if code else ord(letter) for code, letter in GLYPH.findall(css)}
 
 
 def only(font: Path, points: set[int]) -> bytes:
@@ -32,7 +37,7 @@ def only(font: Path, points: set[int]) -> bytes:
 
 def fewer(css: str, folder: Path, fonts: Path) -> str:
     """The sheet, which lies in folder, with small fonts beside the large ones of its faces, which go."""
-    points = {int(code, 16) for code in GLYPH.findall(css)}
+    points = named(css)
 
     def small(face: re.Match) -> str:
         path = folder / face["font"]

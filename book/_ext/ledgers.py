@@ -241,6 +241,15 @@ def _plain(text: str) -> str:
     return re.sub(r"\*([^*]+)\*", r"<em>\1</em>", text)
 
 
+def standing(says: dict) -> tuple[str, bool | None, str]:
+    """Verdict of a claim in a word, True where it has no limits, and the words that follow it."""
+    why = re.sub(r"^shown(, with limits)?:? *", "", says["stands"])
+    if not says["stands"].startswith("shown"):
+        return "open", None, why
+    limited = "limits" in says["stands"]
+    return ("shown, with limits", None, why) if limited else ("shown", True, why)
+
+
 def ledger_verdicts(srcdir):
     """Each claim of the paper: the page's words, what was counted, what would refute it."""
     found, tried = checked_claims(srcdir), read("seeds")
@@ -251,8 +260,7 @@ def ledger_verdicts(srcdir):
         held = sum(not seen["fails"] for seen in new)
         numbers = sorted({chapter.slug for chapter, _ in checks})
         links = ", ".join(f'<a href="{slug}.html">{int(slug[:2])}</a>' for slug in numbers)
-        good = "limits" not in says["stands"] if says["stands"].startswith("shown") else None
-        word = {True: "shown", False: "shown, with limits", None: "open"}[good]
+        word, good, why = standing(says)
         measured = sum(c["statement"].startswith("Against measurement") for _, c in checks)
         notes = [
             counted(c for _, c in checks) or "no check",
@@ -263,11 +271,10 @@ def ledger_verdicts(srcdir):
             else "no new seeds yet",
         ]
         spans = "".join(f"<span>{note}</span>" for note in notes)
-        why = re.sub(r"^shown(, with limits)?:? *", "", says["stands"])
         yield (
             f"{name}: {says['short']}",
             (
-                f'<div class="ledger"><p>{verdict(word, good or None)}: {_plain(why)}.</p>'
+                f'<div class="ledger"><p>{verdict(word, good)}: {_plain(why)}.</p>'
                 f'<p>Refuted by: {_plain(says["refuted"])}.</p><div class="ledger-notes">{spans}</div></div>'
             ),
         )

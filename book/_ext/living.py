@@ -65,18 +65,24 @@ def evolve():
     }
 
 
+def errors_of_heads():
+    """Errors of every head over a whole paragraph, mean over seeds, (heads,); mine: the head shown."""
+    rows = np.genfromtxt(data(ATLAS), delimiter=",", names=True)
+    n_seeds = len(np.unique(rows["seed"]))
+    heads = {name: rows[name].reshape(n_seeds, -1).mean(axis=0) for name in ("error", "output")}
+    first = rows[: heads["error"].size]
+    mine = (first["layer"] == LAYER) & (first["head"] == HEAD)
+    return heads | {"mine": int(np.flatnonzero(mine)[0])}
+
+
 def beside():
     """How the head shown compares with all others: errors over a whole paragraph, mean over seeds."""
-    rows = np.genfromtxt(data(ATLAS), delimiter=",", names=True)
-    mine = (rows["layer"] == LAYER) & (rows["head"] == HEAD)
-    heads = {
-        name: rows[name].reshape(len(np.unique(rows["seed"])), -1).mean(axis=0)
-        for name in ("error", "output")
-    }
+    heads = errors_of_heads()
+    mine = heads["mine"]
     return {
         "heads": heads["error"].size,
-        "response": rows["error"][mine].mean(),
-        "output": rows["output"][mine].mean(),
+        "response": heads["error"][mine],
+        "output": heads["output"][mine],
         "median response": np.median(heads["error"]),
         "median output": np.median(heads["output"]),
         "off by half": int(np.sum(heads["error"] > 0.5)),

@@ -1,11 +1,14 @@
 """What search engines, link previews and lost readers need: descriptions, cards, structured data, a map, a 404.
 
-Two settings of `_config.yml` say where the book is public. While they are empty, nothing here needs them:
-no map of the site, no feedback link, relative addresses in the structured data.
+Two settings of `_config.yml` say where the book is public; where the first is empty, the environment's
+TRIPARTITE_ADDRESS does, which the publishing workflow sets. While they are empty, nothing here needs them:
+no map of the site, no picture for link previews (it must have a whole address), no feedback link, relative
+addresses in the structured data.
 """
 
 import html
 import json
+import os
 import re
 from pathlib import Path
 from urllib.parse import quote, urljoin
@@ -34,27 +37,8 @@ def describe_page(app, pagename, templatename, context, doctree):
     head = getattr(app.env, "companion_heads", {}).get(pagename, {})
     description = shorten(head.get("promise") or app.config.html_title)
     title = re.sub("<[^>]+>", "", context.get("title", "")) or app.config.html_title
-    up = "../" * pagename.count("/")
     address = urljoin(base, f"{pagename}.html") if base else ""
-    card = urljoin(base, CARD) if base else up + CARD
-    tags = {
-        "og:title": title,
-        "og:description": description,
-        "og:type": "article",
-        "og:site_name": app.config.html_title,
-        "og:url": address,
-        "og:image": card,
-        "og:image:width": "1200",
-        "og:image:height": "630",
-        "og:image:alt": CARD_ALT,
-        "twitter:card": "summary_large_image",
-    }
-    lines = [f'<meta name="description" content="{html.escape(description)}" />']
-    lines += [
-        f'<meta {"name" if key.startswith("twitter") else "property"}="{key}" content="{html.escape(value)}" />'
-        for key, value in tags.items()
-        if value
-    ]
+    lines = tags(app.config, title, description, "article", address)
     record = structured(app, pagename, title, description, head, base)
     # "<" would end the script where a caption holds a tag
     text = json.dumps(record, ensure_ascii=False).replace("<", "\\u003c")
@@ -66,6 +50,30 @@ def describe_page(app, pagename, templatename, context, doctree):
             '<p class="feedback">Something wrong, unclear or missing on this page? '
             f'<a href="{html.escape(repository.rstrip("/"))}/issues/new?title={where}">Tell us</a>.</p>'
         )
+
+
+def tags(config, title, description, kind, address):
+    """What link previews read; a picture only where the public address, and so the picture's, is known."""
+    known = {
+        "og:title": title,
+        "og:description": description,
+        "og:type": kind,
+        "og:site_name": config.html_title,
+        "twitter:card": "summary",
+    }
+    if config.html_baseurl:
+        known |= {
+            "og:url": address,
+            "og:image": urljoin(config.html_baseurl, CARD),
+            "og:image:width": "1200",
+            "og:image:height": "630",
+            "og:image:alt": CARD_ALT,
+            "twitter:card": "summary_large_image",
+        }
+    return [f'<meta name="description" content="{html.escape(description)}" />'] + [
+        f'<meta {"name" if key.startswith("twitter") else "property"}="{key}" content="{html.escape(value)}" />'
+        for key, value in known.items()
+    ]
 
 
 def shorten(text, longest=200):
@@ -148,9 +156,32 @@ a {{ color: light-dark(#0069a6, #6cbdf0); }}
 <li><a href="book/claims.html">What has been checked</a></li>
 </ul>
 </main>
-</body>
+{mend}</body>
 </html>
 """
+# Without a public address: the folder of the site is the nearest one above the address asked for that has its logo.
+MEND = """<script>
+(async () => {
+  const folders = location.pathname.split("/").slice(0, -1);
+  for (let n = folders.length; n > 0; n--) {
+    const root = location.origin + folders.slice(0, n).join("/") + "/";
+    const answer = await fetch(root + "_static/logo.svg", { method: "HEAD" }).catch(() => null);
+    if (!answer || !answer.ok) continue;
+    for (const a of document.links) a.href = root + a.getAttribute("href");
+    document.querySelector("img").src = root + "_static/logo.svg";
+    return;
+  }
+})();
+</script>
+"""
+
+
+def with_tags(config, text):
+    """The root, whose address is the one that people send, with what link previews read."""
+    title = config.html_title
+    says = "The circuit of neurons and an astrocyte, computed on language and vision models."
+    lines = "\n".join(tags(config, title, says, "website", config.html_baseurl))
+    return text if "og:title" in text else text.replace("</head>", f"{lines}\n</head>", 1)
 
 
 def write_files(app, error):
@@ -160,7 +191,9 @@ def write_files(app, error):
     base, out = app.config.html_baseurl, Path(app.outdir)
     # a server shows this page at whatever address was asked for: only a base makes its links hold
     written = f'\n<base href="{html.escape(base)}">' if base else ""
-    page = NOT_FOUND.format(project=html.escape(app.config.html_title), base=written)
+    page = NOT_FOUND.format(
+        project=html.escape(app.config.html_title), base=written, mend="" if base else MEND
+    )
     write_bytes(out / "404.html", page.encode())
     if base:
         pages = sorted(urljoin(base, f"{name}.html") for name in app.env.found_docs)
@@ -168,11 +201,26 @@ def write_files(app, error):
         namespace = "http://www.sitemaps.org/schemas/sitemap/0.9"
         text = f'<?xml version="1.0" encoding="UTF-8"?>\n<urlset xmlns="{namespace}">\n{urls}\n</urlset>\n'
         write_bytes(out / "sitemap.xml", text.encode())
+        root = out / "index.html"
+        write_bytes(root, with_tags(app.config, root.read_text(encoding="utf-8")).encode())
     else:
         (out / "sitemap.xml").unlink(missing_ok=True)
 
 
+def take_address(app, config):
+    if not config.html_baseurl and (address := os.environ.get("TRIPARTITE_ADDRESS")):
+        config.html_baseurl = address.rstrip("/") + "/"
+
+
+def fill_in_repository(app, docname, source):
+    """The command that clones names the repository, where it is known."""
+    if docname == "book/start" and app.config.companion_repository:
+        source[0] = source[0].replace("REPOSITORY", app.config.companion_repository)
+
+
 def setup(app):
+    app.connect("config-inited", take_address)
+    app.connect("source-read", fill_in_repository)
     # after chapter.py, which knows the heads of pages
     app.connect("html-page-context", describe_page, priority=600)
     app.connect("build-finished", write_files)
