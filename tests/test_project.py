@@ -127,9 +127,24 @@ def test_the_core_needs_numpy_alone(module):
 
 
 def test_the_core_knows_nothing_beyond_it():
-    for path in (ROOT / "code/tripartite").glob("*.py"):
+    for path in _core():
         assert "beyond import" not in path.read_text(), path
         assert "import beyond" not in path.read_text(), path
+
+
+def test_the_astrocyte_is_imported_from_one_place():
+    part = re.compile(r"astrocyte\.(calcium|parameters|release|tissue)\b")
+    for path in (
+        *_core(),
+        *(ROOT / "code/tripartite/beyond").glob("*.py"),
+        *(ROOT / "book").glob("*.ipynb"),
+    ):
+        assert not part.search(path.read_text(encoding="utf-8")), path
+
+
+def _core() -> list[Path]:
+    science = ROOT / "code/tripartite"
+    return [p for p in science.rglob("*.py") if not p.is_relative_to(science / "beyond")]
 
 
 @pytest.mark.parametrize("command", [["check"], ["format", "--check"]])
