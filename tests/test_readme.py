@@ -14,7 +14,7 @@ import nbformat
 import numpy as np
 import pytest
 
-from companion import fetch
+from companion import cli, fetch
 from companion.chapters import find
 from conftest import ROOT
 from test_sweep import imports_of
@@ -143,3 +143,35 @@ def test_one_point_of_the_sweep_in_the_real_chapter(tmp_path):
     )
     assert done.returncode == 0, done.stdout + done.stderr
     assert f"claim {CLAIM}" in (tmp_path / "table.csv").read_text()
+
+
+# --- the page that says how to begin ----------------------------------------------------------------
+
+START = (ROOT / "book/start.md").read_text(encoding="utf-8")
+
+
+def test_commands_of_the_start_page_are_taken(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "my-model").mkdir()
+    for name in ("my-text.txt", "my-photo.jpg"):
+        (tmp_path / name).write_text("x")
+    verbs = set(re.findall(r"^tripartite (\w+)", START, re.M))
+    assert verbs <= set(cli.main.commands) and {"run", "figure", "list"} <= verbs
+    runs = re.findall(r"^tripartite (?:run|figure) (\d+)\S*(.*)", START, re.M)
+    assert len(runs) == 5
+    for number, options in runs:
+        given = re.findall(r"-p (\w+)=(\S+)", options)
+        assert given
+        for name, value in given:
+            find(number).parameters()[name].parse(value)
+    for target in re.findall(r"^make (\w+)|`make (\w+)`", START, re.M):
+        rule = f"{''.join(target)}:"
+        assert re.search(rf"^{rule}", (ROOT / "Makefile").read_text(), re.M), rule
+
+
+def test_code_of_the_start_page_runs():
+    (code,) = re.findall(r"^```python\n(.*?)^```", START, re.M | re.S)
+    tokens = np.random.default_rng(0).standard_normal((3, 5, 32))
+    names = dict(zip(("queries", "keys", "values"), tokens, strict=True))
+    exec(code, names)
+    assert names["reading"].output.shape == (5, 32)

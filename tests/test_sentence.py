@@ -2,8 +2,8 @@
 
 # ruff: noqa: F811  fixtures come from test_site
 
-import json
 import re
+from types import SimpleNamespace
 from urllib.parse import parse_qs, urlsplit
 
 import numpy as np
@@ -78,7 +78,7 @@ def head(model, ids, number):
 
 
 def test_the_page_s_head_is_the_encoder_s(box, model, sentence):
-    """Within what one byte a number leaves: 3 % of Z in the worst token, 1 % in the median one."""
+    """Within what one byte a number leaves: as much as the page says in the worst token, 1 % of Z in the median one."""
     errors = []
     for text in random_texts(model, 60, 1):
         ids = model.tokenize(text, sentence.PLACES).ids
@@ -96,7 +96,7 @@ def test_the_page_s_head_is_the_encoder_s(box, model, sentence):
         errors += list(np.abs(np.array(found[2]["sums"]) / kernel.sum(axis=1) - 1))
         weights = kernel / kernel.sum(axis=1, keepdims=True)
         np.testing.assert_allclose(found[2]["weights"], weights, rtol=0, atol=0.015)
-    assert len(errors) > 500 and max(errors) < 0.03 and np.median(errors) < 0.01
+    assert len(errors) > 500 and max(errors) < sentence.ROUNDING and np.median(errors) < 0.01
 
 
 def test_rounding_is_all_that_separates_the_tables_from_the_encoder(model, sentence, monkeypatch):
@@ -344,8 +344,6 @@ def test_from_disk_it_works_too(browser, site):
 def test_without_weights_the_box_says_why_and_stands_still(sentence, monkeypatch, tmp_path):
     monkeypatch.setenv("TRIPARTITE_CACHE", str(tmp_path))
     noted = []
-    from types import SimpleNamespace
-
     env = SimpleNamespace(docname="book/index", note_dependency=noted.append)
     state = SimpleNamespace(document=SimpleNamespace(settings=SimpleNamespace(env=env)))
     directive = sentence.OwnSentence.__new__(sentence.OwnSentence)
@@ -375,4 +373,4 @@ def test_still_bars_are_what_the_network_pools(sentence):
     heights = [float(x) for x in re.findall(r"own-bar\" style=\"height:([\d.]+)%", markup)]
     bottoms = [float(x) for x in re.findall(r"own-tick\" style=\"bottom:([\d.]+)%", markup)]
     np.testing.assert_allclose(np.divide(heights, bottoms), p / Z, atol=0.02)
-    assert json.loads(json.dumps(list(tokens)))[0] == "[CLS]"
+    assert tokens[0] == "[CLS]"
