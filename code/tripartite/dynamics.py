@@ -21,7 +21,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from . import network
+from . import network, rungekutta
 from .checks import check_context, check_finite, check_positive, check_positive_int, check_tokens
 from .quantities import Quantities, quantity
 from .rungekutta import TABLES
@@ -138,7 +138,7 @@ def rates(state: State, now: Stimulus, times: Times) -> State:
 def trajectory(
     state: State, stimuli: Stimulus, times: Times, steps: int, *, every: int = 1
 ) -> Iterator[State]:
-    """Integrate a stream by classical Runge-Kutta of order 4; yields every `every`-th state.
+    """Integrate a stream by Runge-Kutta of order 4; yields every `every`-th state.
 
     steps: time steps in the presentation T of one token; every = steps yields the end of each.
     Raises ValueError, before the first step, on shapes that disagree, numbers that are not finite,
@@ -169,23 +169,27 @@ def _integrate(state, stimuli, times, steps, every) -> Iterator[State]:
     done = 0
     for now in _tokens(stimuli):
         for _ in range(steps):
-            state = _runge_kutta(state, now, times, times.T / steps)
+            state = _step(state, now, times, times.T / steps)
             done += 1
             if done % every == 0:
                 yield state
 
 
-def _runge_kutta(state: State, now: Stimulus, times: Times, dt: float) -> State:
-    a = rates(state, now, times)
-    b = rates(_ahead(state, a, dt / 2), now, times)
-    c = rates(_ahead(state, b, dt / 2), now, times)
-    d = rates(_ahead(state, c, dt), now, times)
-    total = State(*(ra + 2 * (rb + rc) + rd for ra, rb, rc, rd in zip(a, b, c, d)))
-    return _ahead(state, total, dt / 6)
+def _step(state: State, now: Stimulus, times: Times, dt: float) -> State:
+    shapes = [np.shape(x) for x in state]
+    ends = np.cumsum([math.prod(shape) for shape in shapes])[:-1]
+
+    def unpacked(y: Array) -> State:
+        return State(*(x.reshape(s) for x, s in zip(np.split(y, ends), shapes, strict=True)))
+
+    def slope(y: Array) -> Array:
+        return _packed(rates(unpacked(y), now, times))
+
+    return unpacked(rungekutta.step(slope, _packed(state), dt, TABLES["rk4"]))
 
 
-def _ahead(state: State, rate: State, dt: float) -> State:
-    return State(*(x + dt * dx for x, dx in zip(state, rate)))
+def _packed(state: State) -> Array:
+    return np.concatenate([np.ravel(x) for x in state])
 
 
 def written(state: State, stimuli: Stimulus, times: Times) -> State:

@@ -42,7 +42,7 @@ def at_rest(n: int = 1) -> Array:
 def threshold_flow(difference: Array, p: Astrocyte) -> Array:
     """Flow of IP3 driven by a difference of concentration, uM, in units of the highest flow.
 
-    Odd and smooth. The published ``(1 + tanh((|x| - I_Theta) / omega_I)) sign(x) / 2`` jumps at 0, by
+    Odd and smooth. The published (1 + tanh((|x| - I_Theta) / omega_I)) sign(x) / 2 jumps at 0, by
     6e-6, where solvers stall; the two differ by less than that everywhere.
     """
     # the sum of tanh((x - I_Theta) / omega_I) and tanh((x + I_Theta) / omega_I) by one exponential
