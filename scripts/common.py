@@ -35,3 +35,10 @@ def appended(name: str, header: Sequence[str], keys: int = 0) -> Iterator[tuple[
 def text(name: str) -> str:
     """A text of the book, data/texts/NAME.txt."""
     return (DATA / f"texts/{name}.txt").read_text(encoding="utf-8")
+
+
+def asked_and_answered() -> tuple[tuple[str, ...], tuple[str, ...]]:
+    """The questions of data/texts/questions.tsv, and the answer to each."""
+    lines = (DATA / "texts/questions.tsv").read_text(encoding="utf-8").splitlines()
+    asked, answers = zip(*(line.split("\t") for line in lines), strict=True)
+    return asked, answers

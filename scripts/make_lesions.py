@@ -9,7 +9,7 @@ from functools import partial
 
 import numpy as np
 
-from common import DATA, table, text
+from common import asked_and_answered, table, text
 from companion.fetch import model_directory
 from tripartite import attention, network, pretrained
 from tripartite import whole as whole_models
@@ -75,9 +75,7 @@ def main():
     model = pretrained.load(model_directory("all-MiniLM-L6-v2"), np.float32)
     read = partial(model.tokenize, max_tokens=model.n_positions)
     whole = [read(text(name)).ids for name in ("attention", "gettysburg")]
-    lines = (DATA / "texts/questions.tsv").read_text(encoding="utf-8").splitlines()
-    pairs = [line.split("\t") for line in lines]
-    asked, answers = ([read(one).ids for one in column] for column in zip(*pairs, strict=True))
+    asked, answers = ([read(one).ids for one in column] for column in asked_and_answered())
     q_old, k_old, v_old = model.heads(read(text("entangled-bank")).ids)
     levels = attention.log_normaliser(q_old, k_old).mean(axis=-1, keepdims=True)
 
@@ -120,7 +118,7 @@ def main():
         for kind in ("intact", "deaf", "numb", "uncoupled"):
             attentions = [finite(kind, phi, x) for phi, x in zip(phis, lost, strict=True)]
             record("1000 neurons", kind, seed, attentions, intact)
-    ranks = [f"rank_{n}" for n in range(len(pairs))]
+    ranks = [f"rank_{n}" for n in range(len(asked))]
     header = ["circuits", "lesion", "seed", "cosine_james", "cosine_lincoln", *ranks]
     with table("lesions", header) as writer:
         writer.writerows(rows)

@@ -11,7 +11,7 @@ import sys
 import numpy as np
 from scipy.stats import spearmanr
 
-from common import DATA, table, text
+from common import DATA, asked_and_answered, table, text
 from companion.fetch import model_directory
 from tripartite import pretrained, whole
 from tripartite.attention import softmax_attention
@@ -113,10 +113,8 @@ def passages():
 def questions():
     """Finding the answer to each of 24 questions among all answers, by the cosine of embeddings."""
     model, adapted = language()
-    lines = (DATA / "texts/questions.tsv").read_text(encoding="utf-8").splitlines()
     asked, answers = (
-        [model.tokenize(text).ids for text in column]
-        for column in zip(*(line.split("\t") for line in lines), strict=True)
+        [model.tokenize(one).ids for one in column] for column in asked_and_answered()
     )
 
     def row(attention):

@@ -7,7 +7,9 @@ from __future__ import annotations
 
 import math
 import re
+from collections.abc import Mapping
 from dataclasses import dataclass, field
+from types import MappingProxyType
 
 from nbformat import NotebookNode
 
@@ -241,10 +243,10 @@ class Comparison:
             parts.append(f"{len(self.differences)} other outputs differ")
         return ", ".join(parts)
 
-    def details(self) -> list[str]:
-        """A line for everything that differs."""
+    def details(self, known: Mapping[tuple[str, str], str] = MappingProxyType({})) -> list[str]:
+        """A line for everything that differs; known: (figure, series) -> what is known of it."""
         lines = [
-            f"figure {name}: {deviates(series, d)}"
+            f"figure {name}: {known.get((name, series)) or deviates(series, d)}"
             for name, changed in self.changed_figures().items()
             for series, d in changed.items()
         ]

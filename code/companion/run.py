@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import hashlib
 import json
-import math
 import os
 import shutil
 import sys
@@ -18,7 +17,7 @@ import nbformat
 
 from . import plotted
 from .chapters import PATHS, Chapter, ChapterError, Parameter, ParameterError, Value
-from .compare import Comparison, compare, deviates
+from .compare import Comparison, compare
 from .execute import KERNEL, CellError, by_papermill
 from .files import from_json, to_json
 from .freshness import sha256_of, state
@@ -191,13 +190,12 @@ def report_of(folder: Path) -> dict | None:
 
 def details(folder: Path, comparison: Comparison) -> list[str]:
     """A line for everything that differs in a run; for a series of another shape, which one."""
-    precise = {}
+    known = {}
     for name in comparison.figures:
-        fresh, known = (plotted.load(at / name) for at in (folder / "figures" / name, reference()))
-        for series, words in plotted.unlike(fresh, known).items() if fresh and known else ():
-            vague = f"figure {name}: {deviates(series, math.inf)}"
-            precise[vague] = f"figure {name}: series {series!r} {words}"
-    return [precise.get(line, line) for line in comparison.details()]
+        fresh, before = (plotted.load(at / name) for at in (folder / "figures" / name, reference()))
+        for series, words in plotted.unlike(fresh, before).items() if fresh and before else ():
+            known[name, series] = f"series {series!r} {words}"
+    return comparison.details(known)
 
 
 def finished(folder: Path, sources: str) -> Comparison | None:
