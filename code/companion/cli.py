@@ -92,7 +92,7 @@ def with_parameters(help: str):
     """The options -p and -f of a command; they reach it as one dictionary `parameters`."""
 
     def gather(context, option, assignments):
-        from .chapters import ParameterError
+        from .parameters import ParameterError
 
         given = {}
         if path := context.params.pop("parameter_file", None):
