@@ -18,7 +18,7 @@ from pathlib import Path
 from docutils import nodes
 
 from companion.chapters import find
-from companion.fetch import RUNTIME, cached_runtime
+from companion.fetch import RUNTIME, cached_runtime, is_verified
 from companion.files import write_bytes
 from companion.freshness import CODE, data_read
 from companion.paths import DATA, ROOT
@@ -95,7 +95,12 @@ def data(chapter):
 def described(chapter):
     """A chapter's cells and parameters, as the script of the page takes them."""
     cells = [
-        {"id": c.id, "source": c.source, "parameters": "parameters" in c.metadata.get("tags", [])}
+        {
+            "id": c.id,
+            "source": c.source,
+            "parameters": "parameters" in c.metadata.get("tags", []),
+            "text": "".join(o.get("data", {}).get("text/plain", "") for o in c.outputs),
+        }
         for c in chapter.code_cells()
         if c.source.strip()
     ]
@@ -106,8 +111,9 @@ def described(chapter):
             "default": str(p.default),
             "meaning": p.meaning,
             "unit": p.unit,
-            "allowed": p.allowed,
-            "choices": [] if " .. " in p.allowed else p.choices,
+            "allowed": p.allowed.replace("_", "") if p.limits else p.allowed,
+            "limits": p.limits,
+            "choices": [] if p.limits else p.choices,
         }
         for p in chapter.parameters().values()
     ]
@@ -153,9 +159,9 @@ def write(app, error):
     if source is None or not app.config.companion_runtime:
         shutil.rmtree(folder, ignore_errors=True)
         return
-    for name in RUNTIME.files:
-        if not (folder / name).exists():
-            folder.mkdir(exist_ok=True)
+    folder.mkdir(exist_ok=True)
+    for name, file in RUNTIME.files.items():
+        if not is_verified(folder / name, file):
             shutil.copyfile(source / name, folder / name)
     for name in SCRIPTS:
         write_bytes(folder / name, (BOOK / "_live" / name).read_bytes())

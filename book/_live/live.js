@@ -9,10 +9,10 @@ const element = (name, properties, ...children) => {
 const MB = bytes => (bytes / 1e6).toFixed(0);
 
 function field(p) {
-  const id = `live-${p.name}`, limits = p.allowed.split(" .. ");
+  const id = `live-${p.name}`;
   const input = p.choices.length
     ? element("select", { id }, ...p.choices.map(c => element("option", { value: c, textContent: c })))
-    : element("input", { id, type: "number", required: true, min: limits[0], max: limits[1], step: p.kind === "int" ? 1 : "any" });
+    : element("input", { id, type: "number", required: true, min: p.limits[0], max: p.limits[1], step: p.kind === "int" ? 1 : "any" });
   input.name = p.name;
   input.value = p.default;
   const unit = p.unit === "none" ? "" : ` (${p.unit})`;
@@ -59,7 +59,8 @@ export async function open(button, slug) {
       element("img", { src: url, alt: `${m.figure} with your values: ${verdict}` }));
     box.dataset.figure = m.figure;
     box.dataset.deviation = m.deviation;
-    counts.figures.push([m.cell, m.figure, m.same]);
+    const number = document.getElementById(m.figure)?.querySelector(".caption-number")?.textContent.trim();
+    counts.figures.push([m.cell, number ?? m.figure, m.same]);
   }
 
   function claimed(m) {
@@ -77,7 +78,7 @@ export async function open(button, slug) {
   function finish() {
     const { figures, claims, left } = counts, holding = claims.filter(c => c[2]).length;
     status.textContent = `Done. ${holding} of ${claims.length} claims hold; ` +
-      `${figures.filter(f => f[2]).length} of ${figures.length} figures are the same as the book's; ${left.length} cells did not run.`;
+      `${figures.filter(f => f[2]).length} of ${figures.length} figures are the same as the book's; ${left.length} ${left.length === 1 ? "cell" : "cells"} did not run.`;
     report.replaceChildren(element("ul", {},
       ...claims.filter(c => !c[2]).map(c => line(c, ["fails with your values", ""])),
       ...figures.map(f => line(f, ["with your values", "the same as the book's"])),
@@ -100,7 +101,10 @@ export async function open(button, slug) {
       status.textContent = `Running cell ${m.place + 1} of ${page.cells.length}.`;
     } else if (m.svg) figure(m);
     else if (m.claim) claimed(m);
-    else if (m.text) place(m.cell, element("p", { textContent: `With your values: ${m.text}` })).dataset.text = m.text;
+    else if (m.text) {
+      const plain = m.text.replace(/\{[\w:]+\}`([^`]*)`/g, "$1");
+      place(m.cell, element("p", { className: "live-text", textContent: `With your values: ${plain}` }));
+    }
     else if (m.reason) counts.left.push([m.cell, m.reason]);
   }
 

@@ -74,8 +74,8 @@ Choice = explorer
 def execute(cells: list[dict], values: Mapping[str, str], show: Callable[[dict], None]) -> None:
     """Execute a chapter's cells with other parameters, and show what each gives.
 
-    cells: in their order, each with its id, source and whether it is the parameters cell; values:
-    parameters as typed, by name; show: called with the place of each cell before it runs, and with
+    cells: in their order, each with its id, source, committed text and whether it is the parameters
+    cell; values: parameters as typed, by name; show: called with the place of each cell before it runs, and with
     what it shows, or the reason why it did not run. A cell that fails leaves none of its names.
     Raises ParameterError on a value that is not allowed, before any cell runs.
     """
@@ -100,7 +100,7 @@ def execute(cells: list[dict], values: Mapping[str, str], show: Callable[[dict],
             lost.pop(name, None)
         if cell["parameters"]:
             namespace |= chosen
-        if content := _content(result):
+        if content := _content(result, cell["text"]):
             show({"cell": cell["id"]} | content)
 
 
@@ -129,13 +129,15 @@ def _reason(error: Exception, lost: Mapping[str, None]) -> str:
     return f"{type(error).__name__}: {error}"
 
 
-def _content(result) -> dict | None:
+def _content(result, committed: str) -> dict | None:
     if isinstance(result, Claim):
         shown, _ = result._repr_mimebundle_()
         return {"claim": asdict(result) | {"html": shown["text/html"]}}
     if isinstance(result, Drawn):
         return asdict(result)
-    return {"text": str(result)} if isinstance(result, Text) else None
+    if isinstance(result, Text) and str(result) != committed:
+        return {"text": str(result)}
+    return None
 
 
 def _close_figures() -> None:

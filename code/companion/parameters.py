@@ -69,13 +69,20 @@ class Parameter:
     def choices(self) -> list[str]:
         return [choice.strip() for choice in self.allowed.split("|")]
 
+    @property
+    def limits(self) -> tuple[float, float] | None:
+        """The lowest and the highest value; None where it is one of several choices."""
+        if " .. " not in self.allowed:
+            return None
+        low, high = (ast.literal_eval(end) for end in self.allowed.split(" .. "))
+        return low, high
+
     def _wanted(self) -> str:
         return " or ".join(kind.lower() for kind in sorted(PATHS.intersection(self.choices)))
 
     def _allows(self, value: Value) -> bool:
-        if " .. " in self.allowed:
-            low, high = (ast.literal_eval(end) for end in self.allowed.split(" .. "))
-            return low <= value <= high
+        if limits := self.limits:
+            return limits[0] <= value <= limits[1]
         return str(value) in set(self.choices) - PATHS
 
 
