@@ -7,7 +7,7 @@ TRIPARTITE = $(PY) -m companion.cli
 unexport PYTHONDONTWRITEBYTECODE
 
 .DEFAULT_GOAL := help
-.PHONY: help setup book test accept serve pdf lab bench seeds choices environments mutants release lock clean
+.PHONY: help setup book live test accept serve pdf lab bench seeds choices environments mutants release lock clean
 
 help:  ## this list
 	@sed -n 's/^\([a-z]*\):.*## /  make \1\t/p' $(MAKEFILE_LIST) | expand -t 18
@@ -17,6 +17,9 @@ setup:  ## create .venv from the lock
 
 book: setup  ## execute every stale chapter and build the site
 	@$(TRIPARTITE) book
+
+live: setup  ## the same, and chapters run in the page: fetches 77 MB once
+	@$(TRIPARTITE) book --live
 
 test: setup  ## unit tests, nbval on every chapter, a build with warnings as errors
 	@$(TRIPARTITE) fetch

@@ -5,7 +5,8 @@ import re
 import pytest
 
 from companion import plotted
-from companion.chapters import ParameterError, chapters, parse_parameters
+from companion.chapters import chapters
+from companion.parameters import ParameterError, parse_parameters
 from companion.paths import DATA, ROOT
 
 CHAPTERS = {chapter.slug: chapter for chapter in chapters()}

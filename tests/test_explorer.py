@@ -12,8 +12,9 @@ import pytest
 from bs4 import BeautifulSoup
 
 from companion import Choice, explorer, plotted
-from companion.chapters import ParameterError, chapters, find
+from companion.chapters import chapters, find
 from companion.explorer import GAP, UNIT
+from companion.parameters import ParameterError
 from companion.paths import BOOK, DATA, ROOT
 from test_site import PHONE
 

@@ -10,7 +10,8 @@ import pytest
 import tokenizers
 
 from companion import fetch, inputs
-from companion.chapters import ParameterError, find, parse_parameters
+from companion.chapters import find
+from companion.parameters import ParameterError, parse_parameters
 from companion.paths import ROOT
 from companion.run import name_of
 from tripartite import pretrained

@@ -14,7 +14,8 @@ import pyarrow.parquet
 import pytest
 
 from companion import sweep, warm
-from companion.chapters import Chapter, ParameterError, chapters
+from companion.chapters import Chapter, chapters
+from companion.parameters import ParameterError
 
 PARAMETERS = """\
 seed: int = 0  # seed; none; 0 .. 100

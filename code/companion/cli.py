@@ -92,7 +92,7 @@ def with_parameters(help: str):
     """The options -p and -f of a command; they reach it as one dictionary `parameters`."""
 
     def gather(context, option, assignments):
-        from .chapters import ParameterError
+        from .parameters import ParameterError
 
         given = {}
         if path := context.params.pop("parameter_file", None):
@@ -138,10 +138,18 @@ def _show(content) -> None:
 
 @main.command()
 @click.option("--committed", is_flag=True, help="Show the committed outputs; execute nothing.")
-def book(committed: bool) -> None:
+@click.option(
+    "--live",
+    is_flag=True,
+    help="Fetch Python for browsers first (77 MB, once): chapters then run in the page.",
+)
+def book(committed: bool, live: bool) -> None:
     """Fetch what the book needs, execute stale chapters, compare, build the site."""
-    from . import build
+    from . import build, fetch
     from .chapters import chapters
+
+    if live:
+        fetch.runtime_directory()
 
     start = time.monotonic()
     folder = BUILD / "stage"
@@ -149,6 +157,10 @@ def book(committed: bool) -> None:
         html = build.committed_site(folder)
     else:
         html = _fresh_site(build, chapters(), folder)
+    if fetch.cached_runtime() is None:
+        click.echo(
+            "chapters do not run in the page: tripartite book --live fetches what that needs"
+        )
     click.echo(f"built in {time.monotonic() - start:.0f} s: open {_page(html)}, or run make serve")
 
 
@@ -412,9 +424,13 @@ def accept(names: tuple[str, ...]) -> None:
 
 @main.command()
 @click.argument("names", nargs=-1)
-def fetch(names: tuple[str, ...]) -> None:
+@click.option("--live", is_flag=True, help="Python for browsers too.")
+def fetch(names: tuple[str, ...], live: bool) -> None:
     """Fetch and verify models (default: those that the chapters use)."""
     from . import fetch as downloads
+
+    if live:
+        click.echo(downloads.runtime_directory())
 
     for name in names or downloads.BOOK:
         try:

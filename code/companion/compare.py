@@ -15,14 +15,8 @@ from nbformat import NotebookNode
 
 from .chapters import named
 from .claims import limits, plain
+from .plotted import TOLERANCE
 from .prose import fill
-
-TOLERANCE = 1e-3
-"""Relative difference up to which two numbers count as the same.
-
-Processors, BLAS libraries and package versions change plotted numbers by far less, as the page of
-environments counts; a reader cannot see a thousandth in a figure.
-"""
 
 TEXT = ("text/plain", "text/html", "text/markdown")
 _NUMBER = re.compile(r"(?<![\w.])[-+−]?(?:\d{1,3}(?:,\d{3})+|\d+)(?:\.\d+)?(?:e[-+]?\d+)?(?![\w])")

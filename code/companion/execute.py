@@ -13,8 +13,9 @@ from pathlib import Path
 
 import nbformat
 
-from .chapters import Chapter, ChapterError, Value
+from .chapters import Chapter, ChapterError
 from .files import write_bytes
+from .parameters import Value
 from .paths import BOOK
 
 TIMEOUT_S = 600  # for one cell; a chapter takes 15 s at its defaults

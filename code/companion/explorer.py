@@ -13,7 +13,8 @@ from dataclasses import dataclass
 import numpy as np
 
 from . import plotted
-from .chapters import ParameterError, find
+from .chapters import find
+from .parameters import ParameterError
 from .style import COLOURS
 
 UNIT, GAP = 64, 65535  # steps in a point of the picture, as explorer.js expects; what is no number

@@ -7,9 +7,10 @@ import re
 from pathlib import Path
 
 from . import build, plotted
-from .chapters import Chapter, Value, chapter_of_figure, chapters
+from .chapters import Chapter, chapter_of_figure, chapters
 from .files import write_bytes
 from .freshness import state
+from .parameters import Value
 from .paths import BUILD, reference
 from .run import default_folder, finished, run
 

@@ -13,6 +13,12 @@ import numpy as np
 from .files import write_bytes
 
 Plotted = dict[str, np.ndarray]
+TOLERANCE = 1e-3
+"""Relative difference up to which two numbers count as the same.
+
+Processors, BLAS libraries and package versions change plotted numbers by far less, as the page of
+environments counts; a reader cannot see a thousandth in a figure.
+"""
 SMALL = 1e-6  # of a series' largest value: below it differences count as absolute
 
 

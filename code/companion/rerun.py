@@ -15,9 +15,9 @@ from pathlib import Path
 
 import nbformat
 
-from .chapters import Value
 from .claims import recorded
 from .files import write_bytes
+from .parameters import Value
 from .paths import ROOT
 from .run import report_of
 

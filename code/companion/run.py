@@ -16,11 +16,12 @@ from pathlib import Path
 import nbformat
 
 from . import plotted
-from .chapters import PATHS, Chapter, ChapterError, Parameter, ParameterError, Value
+from .chapters import Chapter, ChapterError
 from .compare import Comparison, compare
 from .execute import KERNEL, CellError, by_papermill
 from .files import from_json, to_json
 from .freshness import sha256_of, state
+from .parameters import PATHS, Parameter, ParameterError, Value
 from .paths import ROOT, reference
 
 CONTENT = {"chapter.ipynb", "figures", "report.json"}  # of a run's folder

@@ -16,9 +16,10 @@ from pathlib import Path
 import numpy as np
 
 from . import plotted
-from .chapters import Chapter, Parameter, ParameterError, Value, named
+from .chapters import Chapter, named
 from .files import to_json, write_bytes
 from .freshness import state
+from .parameters import Parameter, ParameterError, Value
 from .run import declared, finished, name_of, refuse, report_of, value
 from .warm import Server
 

@@ -9,11 +9,12 @@ from pathlib import Path
 
 import nbformat
 
-from .chapters import Chapter, ParameterError, Value, parse_parameters
+from .chapters import Chapter
 from .compare import Comparison
 from .execute import processes
 from .freshness import data_read, modules, registry, sha256_of
 from .lock import pins
+from .parameters import ParameterError, Value, parse_parameters
 from .passport import git, is_checkout
 from .paths import DATA, LOCK, ROOT
 from .run import run
