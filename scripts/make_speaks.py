@@ -1,7 +1,8 @@
 """A language model whose attention is a memory of fixed size: results/speaks.csv and speaks-recall.csv.
 
-Run as `python scripts/make_speaks.py FOLDER` after make_tuning_inputs.py, for the texts that it brings;
-half an hour; rows that are there are kept. The texts were not fitted to: the part of the devil's
+Run as `python scripts/make_speaks.py FOLDER [CURVES]` after make_tuning_inputs.py, for the texts that it
+brings; half an hour; rows that are there are kept. CURVES: of make_decoder_curves.py with 256 neurons and
+no window, for rows of kind `pure`; the book's do not come with it. The texts were not fitted to: the part of the devil's
 dictionary that comes with the book, a translation of the Dhammapada, and the constitution of the
 United States. Each window begins with the token `<|im_start|>`. bits: of a token, mean over a window's
 tokens but the first; divergence: of the next token from the exact model's, bits; same: share of
@@ -50,6 +51,7 @@ def memories(kind: str, near: int, curves, model):
         ),
         "alone": lambda layer: working.hold(None, near, 1),
         "fitted": lambda layer: working.hold(curves.of_head(layer), near, 1),
+        "pure": lambda layer: working.hold(curves.of_head(layer), 0, 1),
     }[kind]  # fmt: skip
 
 
@@ -59,7 +61,14 @@ def listen(model, ids, hold):
     for layer in range(len(model.blocks)):
         q, k, v = decoder.project(model, layer, x, 0)
         held, reading = working.read(hold(layer), q, k, v)
-        log_z = attention.log_normaliser(q, k, causal=True)
+        ends = [*range(128, len(ids), 128), len(ids)]  # blocks of queries, kept in a cache
+        log_z = np.concatenate(
+            [
+                attention.log_normaliser(q[..., a:b, :], k[..., :b, :], causal=True)
+                for a, b in zip([0, *ends], ends, strict=False)
+            ],
+            axis=-1,
+        )
         off.append(np.median(np.abs(reading.log_response - log_z), axis=-1))
         x = decoder.mix(model, layer, x, reading.output)
         numbers = held.numbers // model.n_groups
@@ -84,17 +93,17 @@ def texts(folder: Path) -> dict[str, str]:
     }
 
 
-def perplexity(model, curves, sources):
+def perplexity(model, curves, sources, kinds):
     start = model.encode(START)
     with appended("speaks", HEADER, 5) as (writer, done):
-        for tokens, count in WINDOWS.items():
-            for name, words in sources.items():
-                ids = model.encode(words)
-                step = tokens - 1
-                for n in range(count):
+        for tokens in kinds:
+            step = tokens - 1
+            for n in range(WINDOWS[tokens]):
+                for name, words in sources.items():
+                    ids = model.encode(words)
                     window = np.array(start + ids[n * step : (n + 1) * step])
                     exact = None
-                    for kind, near in KINDS if tokens == 512 else LONG:
+                    for kind, near in kinds[tokens]:
                         if (name, str(n), str(tokens), kind, str(near)) in done:
                             continue
                         if exact is None:
@@ -142,7 +151,9 @@ def main():
     model = decoder.load(file)
     curves = tuning.load(DATA / "tuning/decoder-128.safetensors")
     recall(model, curves)
-    perplexity(model, curves, texts(folder))
+    perplexity(model, curves, texts(folder), {512: KINDS, 2048: LONG})
+    for path in sys.argv[2:]:
+        perplexity(model, tuning.load(path), texts(folder), {512: [("pure", 0)]})
 
 
 if __name__ == "__main__":

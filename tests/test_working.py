@@ -83,8 +83,9 @@ def test_any_array_library_will_do():
 @pytest.mark.parametrize("kind", ["positive", "cosine", None])
 @pytest.mark.parametrize(("window", "first"), [(1, 0), (4, 2), (0, 1), (3, 0), (None, 0), (40, 3)])
 @pytest.mark.parametrize("prompt", [1, 2, 9, 17])
-def test_a_stream_token_by_token_is_the_whole(kind, window, first, prompt):
-    """With a prompt that is read at once, however long against the window."""
+def test_a_stream_token_by_token_is_the_whole(kind, window, first, prompt, monkeypatch):
+    """With a prompt that is read at once, in blocks of queries, however long against the window."""
+    monkeypatch.setattr(working, "_QUERIES", 4)
     if kind is None and window == 0:
         pytest.skip("nothing to hold")
     q, k, v = head()

@@ -19,6 +19,8 @@ from ..checks import check_context, check_finite, check_tokens
 from ..features import Activity
 from ..network import Memory, Population, Reading
 
+_QUERIES = 128  # of a prompt that are read at once, so that their pairs stay in a processor's cache
+
 
 def near(scores: Array, window: int, *, first: int = 0, causal: bool = False) -> Array:
     """Which pairs are held exactly, (t, i): fewer than window tokens apart, or of the first tokens.
@@ -113,7 +115,7 @@ def read(held: Held, queries: Array, keys: Array, values: Array) -> tuple[Held, 
     """Add tokens to the memories, each read by its own query and by those after it.
 
     queries: (..., t, d); keys: (..., t, d); values: (..., t, e), the next t tokens of the stream. At
-    the beginning of a stream they are read at once, in (t, t) arrays, later one by one. A pair that
+    the beginning of a stream they are read many at once, later one by one. A pair that
     leaves the window is written into H and g. Returns the memories after them, and all readings.
     Raises ValueError on shapes that disagree or numbers that are not finite.
     """
@@ -121,8 +123,19 @@ def read(held: Held, queries: Array, keys: Array, values: Array) -> tuple[Held, 
     t = keys.shape[-2]
     if held.tokens == 0 and t > 1:
         window = t if held.window is None else held.window
-        reading = attend(held.phi, queries, keys, values, window, first=held.first, causal=True)
-        return _add(held, keys, values), reading
+        parts = [
+            attend(
+                held.phi,
+                queries[..., now, :],
+                keys[..., : now.stop, :],
+                values[..., : now.stop, :],
+                window,
+                first=held.first,
+                causal=True,
+            )
+            for now in network._spans(keys, _QUERIES)
+        ]
+        return _add(held, keys, values), network._join(parts)
     steps = []
     for n in range(t):
         now = slice(n, n + 1)
