@@ -199,6 +199,10 @@ def test_another_parameter_breaks_a_claim_and_moves_figures(browser, address):
     page.fill("[name=tau_neuron]", "5")  # the browser itself refuses it
     page.click(".live button:has-text('Run')")
     assert page.inner_text(".live-status").startswith("Ready")
+    page.fill("[name=tau_neuron]", "0.2")
+    page.click(".live button:has-text('Run')")
+    page.click(".live button:has-text('Stop')")
+    page.wait_for_function(READY, timeout=MINUTES)
     claims, figures = run(page, tau_neuron="0.2")
     assert "false" in {claim["holds"] for claim in claims.values()}
     assert max(figures.values()) > plotted.TOLERANCE
