@@ -240,6 +240,9 @@ def test_only_the_listed_chapters_have_a_button(live):
         assert ("live-open" in page) == (chapter.slug in known), chapter.slug
     for slug in known:
         wanted = json.loads((live / f"live/{slug}.json").read_text())
+        page = (live / f"book/{slug}.html").read_text(encoding="utf-8")
+        for cell in wanted["cells"]:  # its results go under it
+            assert page.count(f'id="cell-{cell["id"]}"') == 1, cell["id"]
         assert all(
             (live / "live" / name).stat().st_size == n for name, n in wanted["sizes"].items()
         )
