@@ -199,6 +199,10 @@ def test_another_parameter_breaks_a_claim_and_moves_figures(browser, address):
     page.fill("[name=tau_neuron]", "5")  # the browser itself refuses it
     page.click(".live button:has-text('Run')")
     assert page.inner_text(".live-status").startswith("Ready")
+    page.fill("[name=tau_neuron]", "0.2")
+    page.click(".live button:has-text('Run')")
+    page.click(".live button:has-text('Stop')")
+    page.wait_for_function(READY, timeout=MINUTES)
     claims, figures = run(page, tau_neuron="0.2")
     assert "false" in {claim["holds"] for claim in claims.values()}
     assert max(figures.values()) > plotted.TOLERANCE
@@ -236,6 +240,9 @@ def test_only_the_listed_chapters_have_a_button(live):
         assert ("live-open" in page) == (chapter.slug in known), chapter.slug
     for slug in known:
         wanted = json.loads((live / f"live/{slug}.json").read_text())
+        page = (live / f"book/{slug}.html").read_text(encoding="utf-8")
+        for cell in wanted["cells"]:  # its results go under it
+            assert page.count(f'id="cell-{cell["id"]}"') == 1, cell["id"]
         assert all(
             (live / "live" / name).stat().st_size == n for name, n in wanted["sizes"].items()
         )

@@ -132,6 +132,7 @@ def decide(app, config):
 
 
 def add_button(app, doctree, docname):
+    """Under the parameters; results go to the anchors of cells, which ledgers.py gives."""
     slug = docname.rpartition("/")[2]
     if app.builder.name != "html" or not app.config.companion_runtime:
         return
@@ -139,9 +140,6 @@ def add_button(app, doctree, docname):
         return
     size = sum(file.size for file in RUNTIME.files.values()) / 1e6
     cells = [n for n in doctree.findall(nodes.container) if n.get("nb_element") == "cell_code"]
-    known = find(slug).read().cells
-    for cell in cells:  # where the results of each go
-        cell["ids"].append(f"cell-{known[cell['cell_index']].id}")
     button = (
         f'<button type="button" class="live-open" onclick="import(\'../live/live.js\').then(m=>m.open(this,\'{slug}\'))">'
         f"Change and run in this page ({size:.0f} MB)</button>"

@@ -16,7 +16,7 @@ self.fetch = async (...request) => {
 async function load() {
   const here = new URL(".", self.location).href;
   importScripts("pyodide.js");
-  python = await loadPyodide({ indexURL: here, lockFileURL: here + "pyodide-lock.json", env: { MPLBACKEND: "agg", HOME: "/home/pyodide" } });
+  python = await loadPyodide({ indexURL: here, lockFileURL: here + "pyodide-lock.json", env: { MPLBACKEND: "agg" } });
   await python.loadPackage(["numpy", "scipy", "matplotlib"], { messageCallback() {}, errorCallback(text) { throw new Error(text); } });
   for (const name of Object.keys(page.archives)) {
     python.unpackArchive(await (await fetch(name)).arrayBuffer(), "zip", { extractDir: "/book" });

@@ -81,7 +81,7 @@ export async function open(button, slug) {
       `${figures.filter(f => f[2]).length} of ${figures.length} figures are the same as the book's; ${left.length} ${left.length === 1 ? "cell" : "cells"} did not run.`;
     report.replaceChildren(element("ul", {},
       ...claims.filter(c => !c[2]).map(c => line(c, ["fails with your values", ""])),
-      ...figures.map(f => line(f, ["with your values", "the same as the book's"])),
+      ...figures.map(f => line(f, ["differs from the book's", "the same as the book's"])),
       ...left.map(([cell, reason]) => element("li", { className: "live-left" },
         element("a", { href: `#cell-${cell}`, textContent: "A cell did not run" }), `: ${reason}`))));
     idle();
