@@ -122,7 +122,7 @@ def _read(path: Path, data: Array) -> File:
 
     def scalar(code: str) -> Any:
         nonlocal at
-        (value,) = struct.unpack_from("<" + code, data, at)
+        (value,) = struct.unpack_from("<" + code, data.data, at)
         at += struct.calcsize(code)
         return value
 

@@ -123,22 +123,22 @@ def listen(model: Decoder, ids: Sequence[int], state: State) -> tuple[Array, Sta
     reading, whose arrays are (groups, heads of a group, tokens, ...). Raises ValueError where there
     is no token, an unknown one, or more than the model has positions.
     """
-    ids = np.asarray(ids)
-    if ids.ndim != 1 or not len(ids):
-        raise ValueError(f"ids has shape {ids.shape}: must be (tokens,), at least one")
-    if ids.min() < 0 or ids.max() >= len(model.embedding):
-        raise ValueError(f"ids up to {ids.max()}: must be 0 to {len(model.embedding) - 1}")
-    if state.tokens + len(ids) > model.n_positions:
+    tokens = np.asarray(ids)
+    if tokens.ndim != 1 or not len(tokens):
+        raise ValueError(f"ids has shape {tokens.shape}: must be (tokens,), at least one")
+    if tokens.min() < 0 or tokens.max() >= len(model.embedding):
+        raise ValueError(f"ids up to {tokens.max()}: must be 0 to {len(model.embedding) - 1}")
+    if state.tokens + len(tokens) > model.n_positions:
         raise ValueError(
-            f"{state.tokens + len(ids)} tokens: the model has {model.n_positions} positions"
+            f"{state.tokens + len(tokens)} tokens: the model has {model.n_positions} positions"
         )
-    x, layers, readings = model.embedding[ids], [], []
+    x, layers, readings = model.embedding[tokens], [], []
     for layer, held in enumerate(state.layers):
         held, reading = working.read(held, *project(model, layer, x, state.tokens))
         x = mix(model, layer, x, reading.output)
         layers.append(held)
         readings.append(reading)
-    return predict(model, x), State(state.tokens + len(ids), tuple(layers)), readings
+    return predict(model, x), State(state.tokens + len(tokens), tuple(layers)), readings
 
 
 def mix(model: Decoder, layer: int, x: Array, attended: Array) -> Array:

@@ -90,8 +90,8 @@ class Held(NamedTuple):
     phi: Population | None
     window: int | None
     first: int
-    keys: Array | None = None
-    values: Array | None = None
+    keys: Array = None
+    values: Array = None
     memory: Memory | None = None
     tokens: int = 0
 
@@ -169,17 +169,15 @@ def _add(held: Held, keys: Array, values: Array) -> Held:
 
 def _step(held: Held, query: Array) -> Reading:
     """What the last token reads: exact pairs and, where something is written, H and g."""
+    far = None if held.memory is None else network.read(held.memory, query)
+    if far is not None and not held.keys.shape[-2]:
+        return far
     xp = array_namespace(query)
-    found = None
-    if held.keys.shape[-2]:
-        s = xp.matmul(query, xp.matrix_transpose(held.keys))
-        top = xp.max(s, axis=-1, keepdims=True)
-        weights = xp.exp(s - top)
-        found = Reading(xp.matmul(weights, held.values), xp.sum(weights, axis=-1), top[..., 0])
-    if held.memory is None:
-        return found
-    far = network.read(held.memory, query)
-    return far if found is None else network.pool(found, far)
+    s = xp.matmul(query, xp.matrix_transpose(held.keys))
+    top = xp.max(s, axis=-1, keepdims=True)
+    weights = xp.exp(s - top)
+    near = Reading(xp.matmul(weights, held.values), xp.sum(weights, axis=-1), top[..., 0])
+    return near if far is None else network.pool(near, far)
 
 
 def _check_sizes(**sizes: int) -> None:
