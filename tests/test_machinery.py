@@ -116,7 +116,7 @@ def test_a_new_reference_makes_a_chapter_stale(accepted, monkeypatch):
 
 
 def test_a_warning_or_an_unchecked_claim_fails_every_build_until_it_is_mended(accepted):
-    for name in ("_ext", "_static", "_extra", "references.bib"):
+    for name in ("_ext", "_static", "_extra", "_live", "references.bib"):
         copy = shutil.copytree if (ROOT / "book" / name).is_dir() else shutil.copy
         copy(ROOT / "book" / name, accepted.root / "book" / name)
     for name in ("_config.yml", "CITATION.cff", "pyproject.toml"):
@@ -124,6 +124,7 @@ def test_a_warning_or_an_unchecked_claim_fails_every_build_until_it_is_mended(ac
     (accepted.root / "_toc.yml").write_text(
         "format: jb-book\nroot: book/index\nchapters:\n- file: book/01-tiny\n"
     )
+    (accepted.root / "book/queries.yml").write_text("{}\n")
     index = accepted.root / "book/index.md"
     ledger = "```{ledger} claims\n```\n"
     (accepted.root / "book/claims.md").write_text("# Claims\n| C1 | x | shown |\n")

@@ -502,6 +502,8 @@ SEARCHES = {
     "hopfield": "15-memory",
     "experiment": "17-predictions",
     "too slow": "18-living",
+    "decoder": "19-speaks",
+    "hugging face": "huggingface",
     "own sentence": "index#try-your-own-sentence",
     "glossary": "glossary",
     "tripartite synapse": "glossary#term-tripartite-synapse",
