@@ -15,7 +15,6 @@ from pathlib import Path
 from posixpath import dirname, join, normpath
 from types import SimpleNamespace
 from urllib.parse import quote, urlsplit
-from xml.etree import ElementTree
 
 import nbformat
 import numpy as np
@@ -722,25 +721,6 @@ def test_a_rule_goes_only_if_no_page_can_meet_it():
         ".gone\\:x{x:y}:is(.gone, .a){x:y}.a{&.gone{x:y}}"
     )
     assert "one" in known
-
-
-def test_lighter_pictures_are_the_same_pictures():
-    lighter = extension("lighten").lighter
-    chapter = next(c for c in chapters() if c.number == "08")
-    shown = [o.get("data", {}) for cell in chapter.code_cells() for o in cell.outputs]
-    pictures = [data["image/svg+xml"] for data in shown if "image/svg+xml" in data]
-    number = re.compile(r"-?\d+(?:\.\d+)?")
-    for svg in pictures:
-        light = lighter(svg)
-        assert len(light) < 0.95 * len(svg)
-        before, after = ElementTree.fromstring(svg), ElementTree.fromstring(light)
-        for tag, attribute in (("path", "d"), ("use", "x"), ("use", "y")):
-            old = [e.get(attribute, "") for e in before.findall(f".//{{*}}{tag}")]
-            new = [e.get(attribute, "") for e in after.findall(f".//{{*}}{tag}")]
-            assert any(old), tag
-            assert [re.sub(r"[^A-Za-z]", "", d) for d in old] == [re.sub(r"[^A-Za-z]", "", d) for d in new]  # fmt: skip
-            at = [np.array(number.findall(" ".join(x)), dtype=float) for x in (old, new)]
-            np.testing.assert_allclose(*at, atol=0.0051)  # half of the last digit kept
 
 
 def test_single_page_keeps_its_links_within(tmp_path):

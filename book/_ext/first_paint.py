@@ -5,6 +5,11 @@ are written, the sheets become one, without what no page needs; scripts wait unt
 the index of the search is left to the search page; icons and mathematics are drawn in the page instead
 of by scripts; data of explorers are loaded when their figure comes near; and no script lays out what is
 folded or far below (`content-visibility` in page.css) by asking for its width.
+
+What is here was measured on a phone (1.6 Mbit/s, a processor four times slower), chapter 6: without
+`prune`, the first words come at 1.5 s and not at 1.0 s; without `patient`, one task of the theme's script
+holds the page for 1.1 s and not for 0.1 s. Rounding the pictures' coordinates saved less than 0.15 s
+in a whole chapter, and is gone.
 """
 
 import hashlib

@@ -55,7 +55,7 @@ def tidy(app, page, template, context, doctree):
         )
 
 
-def lighten(app, error):
+def improve_all(app, error):
     if error or app.builder.format != "html":
         return
     site = Path(app.outdir)
@@ -68,5 +68,5 @@ def setup(app):
     app.add_css_file("page.css", priority=802)
     app.add_js_file("explorer.js")
     app.connect("html-page-context", tidy)
-    app.connect("build-finished", lighten)
+    app.connect("build-finished", improve_all)
     return {"version": "1", "parallel_read_safe": True, "parallel_write_safe": True}
