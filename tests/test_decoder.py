@@ -12,7 +12,7 @@ import pytest
 
 from companion.fetch import is_cached, model_directory
 from companion.paths import DATA
-from tripartite import features, gguf
+from tripartite import attention, features, gguf
 from tripartite.beyond import decoder, tuning, working
 
 PIECES = [chr(code) for code in range(33, 127)] + ["Ġ", "Ċ", "th", "the", "<|im_start|>", "<|end|>"]
@@ -341,6 +341,25 @@ def test_real_weights_agree_with_transformers(real):
         np.testing.assert_allclose(logits[::8, known["columns"]], known["logits"], atol=5e-4)
         text = real.decode(known["ids"])
     assert text and (DATA / "texts/entangled-bank.txt").read_text("utf-8").startswith(text)
+
+
+@pytest.mark.parametrize("kind", ["exact", "alone", "fitted"])
+def test_windows_and_fitted_neurons_agree_with_pytorch_and_a_mask(real, kind):
+    """Made by tests/peers/memories_peer.py: the whole table of pairs, and the curves by their formula."""
+    curves = tuning.load(DATA / "tuning/decoder-128.safetensors")
+    hold = {
+        "exact": decoder.exact,
+        "alone": lambda layer: working.hold(None, 32, 1),
+        "fitted": lambda layer: working.hold(curves.of_head(layer), 32, 1),
+    }[kind]
+    with np.load(DATA / "reference_states/memories.npz") as known:
+        ids = known["ids"]
+        logits, _, _ = decoder.listen(real, ids, decoder.blank(real, hold))
+        log_p = logits[:-1] - attention.log_sum_exp(logits[:-1])
+        said = log_p[np.arange(len(ids) - 1), ids[1:]]
+        np.testing.assert_allclose(said, known[kind], atol=1e-3)
+        for other in {"exact", "alone", "fitted"} - {kind}:  # which the tolerance tells apart
+            assert np.max(np.abs(said - known[other])) > 0.5
 
 
 def test_fitted_neurons_come_near_the_exact_model(real):
