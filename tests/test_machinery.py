@@ -3,6 +3,7 @@
 import json
 import re
 import shutil
+from pathlib import Path
 
 import nbformat
 import pytest
@@ -116,7 +117,8 @@ def test_a_new_reference_makes_a_chapter_stale(accepted, monkeypatch):
     assert state(accepted, monkeypatch) != before
 
 
-def test_a_warning_or_an_unchecked_claim_fails_every_build_until_it_is_mended(accepted):
+def make_site(accepted, queries):
+    """What a site needs besides the one chapter; its index is written by the test."""
     for name in ("_ext", "_static", "_extra", "_live", "references.bib"):
         copy = shutil.copytree if (ROOT / "book" / name).is_dir() else shutil.copy
         copy(ROOT / "book" / name, accepted.root / "book" / name)
@@ -125,12 +127,27 @@ def test_a_warning_or_an_unchecked_claim_fails_every_build_until_it_is_mended(ac
     (accepted.root / "_toc.yml").write_text(
         "format: jb-book\nroot: book/index\nchapters:\n- file: book/01-tiny\n"
     )
-    (accepted.root / "book/queries.yml").write_text("{}\n")
+    (accepted.root / "book/queries.yml").write_text(queries)
     config = accepted.root / "_config.yml"  # of the pages that this small book lacks
     config.write_text(re.sub(r"companion_live: .*", "companion_live: []", config.read_text()))
+    (accepted.root / "book/claims.md").write_text("# Claims\n| C1 | x | shown |\n")
+
+
+def test_a_page_stays_in_the_search_when_only_others_are_built_again(accepted):
+    make_site(accepted, "01-tiny: [smallest]\n")
+    index = accepted.root / "book/index.md"
+    for text in ("One.", "Another."):
+        index.write_text(f"# Title\n{text} See {{doc}}`01-tiny`.\n```{{ledger}} claims\n```\n")
+        result = accepted.tripartite("site")
+        assert result.returncode == 0, result.stderr
+        site = Path(result.stdout.strip())
+        assert '"smallest": [[' in (site / "searchindex.js").read_text(encoding="utf-8")
+
+
+def test_a_warning_or_an_unchecked_claim_fails_every_build_until_it_is_mended(accepted):
+    make_site(accepted, "{}\n")
     index = accepted.root / "book/index.md"
     ledger = "```{ledger} claims\n```\n"
-    (accepted.root / "book/claims.md").write_text("# Claims\n| C1 | x | shown |\n")
     index.write_text(f"# Title\nSee {{doc}}`nowhere`.\n{ledger}")
     for _ in range(2):
         result = accepted.tripartite("site")

@@ -3,15 +3,18 @@
 Each query becomes a main entry of the page's index. The search puts these before pages that merely hold the words.
 """
 
+import pickle
 from functools import cache
 from pathlib import Path
 
 import yaml
 from figure_pages import staged
 from sphinx import addnodes
+from sphinx.application import ENV_PICKLE_FILENAME
 from sphinx.util import logging
 
 from companion.figure import numbered
+from companion.files import write_bytes
 
 logger = logging.getLogger(__name__)
 FILE = "book/queries.yml"
@@ -57,6 +60,18 @@ def add_entries(app, doctree):
         doctree.insert(0, addnodes.index(entries=entries))
 
 
+def keep_entries(app, exception):
+    """Store the environment once more, with the entries that pages brought to the search.
+
+    Sphinx stores it before pages are written, so a later build that writes only some of them would
+    leave out the entries of all others.
+    """
+    if exception is None and getattr(app.builder, "search", False):
+        stored = pickle.dumps(app.env, pickle.HIGHEST_PROTOCOL)
+        write_bytes(Path(app.doctreedir, ENV_PICKLE_FILENAME), stored)
+
+
 def setup(app):
     app.connect("doctree-read", add_entries)
+    app.connect("build-finished", keep_entries)
     return {"version": "1", "parallel_read_safe": True, "parallel_write_safe": True}
