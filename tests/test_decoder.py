@@ -13,7 +13,7 @@ import pytest
 from companion.fetch import is_cached, model_directory
 from companion.paths import DATA
 from tripartite import attention, features, gguf
-from tripartite.beyond import decoder, tuning, working
+from tripartite.beyond import decoder, recruiting, tuning, working
 
 PIECES = [chr(code) for code in range(33, 127)] + ["Ġ", "Ċ", "th", "the", "<|im_start|>", "<|end|>"]
 WIDTH, INNER, HEADS, GROUPS, LAYERS, D = 64, 96, 4, 2, 2, 16
@@ -172,7 +172,7 @@ def test_the_model_is_what_its_equations_say(small):
     np.testing.assert_allclose(logits, by_loops(weights, IDS), rtol=1e-10, atol=1e-10)
 
 
-@pytest.mark.parametrize("hold", ["exact", "window", "circuit", "both"])
+@pytest.mark.parametrize("hold", ["exact", "window", "circuit", "both", "recruited"])
 @pytest.mark.parametrize("prompt", [1, 5, 12])
 def test_step_by_step_is_all_at_once(small, hold, prompt):
     model, _ = small
@@ -182,6 +182,7 @@ def test_step_by_step_is_all_at_once(small, hold, prompt):
         "window": lambda layer: working.hold(None, 4, 1),
         "circuit": lambda layer: working.hold(phi, 0),
         "both": lambda layer: working.hold(phi, 4, 1),
+        "recruited": lambda layer: recruiting.hold(3, 4, 1),
     }[hold]
     whole, end, _ = decoder.listen(model, IDS, decoder.blank(model, memory))
     logits, state, readings = decoder.listen(model, IDS[:prompt], decoder.blank(model, memory))

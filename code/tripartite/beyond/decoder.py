@@ -20,7 +20,9 @@ from .. import gguf
 from ..checks import check_positive_int, is_finite
 from ..encoder import Array, silu
 from ..network import Reading
-from . import working
+from . import recruiting, working
+
+Held = working.Held | recruiting.Held
 
 
 class Block(NamedTuple):
@@ -68,7 +70,7 @@ class State(NamedTuple):
     """What the model keeps of the tokens it has read: how many, and every layer's memory."""
 
     tokens: int
-    layers: tuple[working.Held, ...]
+    layers: tuple[Held, ...]
 
 
 class Spoken(NamedTuple):
@@ -134,7 +136,8 @@ def listen(model: Decoder, ids: Sequence[int], state: State) -> tuple[Array, Sta
         )
     x, layers, readings = model.embedding[tokens], [], []
     for layer, held in enumerate(state.layers):
-        held, reading = working.read(held, *project(model, layer, x, state.tokens))
+        of = recruiting if isinstance(held, recruiting.Held) else working
+        held, reading = of.read(held, *project(model, layer, x, state.tokens))
         x = mix(model, layer, x, reading.output)
         layers.append(held)
         readings.append(reading)
@@ -157,7 +160,7 @@ def predict(model: Decoder, x: Array) -> Array:
     return rms_norm(x, model.norm, model.eps) @ model.embedding.T
 
 
-def blank(model: Decoder, hold: Callable[[int], working.Held]) -> State:
+def blank(model: Decoder, hold: Callable[[int], Held]) -> State:
     """The state in which nothing was read; hold gives each layer's memory by its number."""
     return State(0, tuple(hold(layer) for layer in range(len(model.blocks))))
 
