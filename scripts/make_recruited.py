@@ -16,8 +16,7 @@ import numpy as np
 
 from common import appended, text
 from companion.fetch import model_directory
-from make_speaks import START, WINDOWS, attention_log, listen, texts
-from tripartite import attention
+from make_speaks import START, WINDOWS, listen, texts
 from tripartite.beyond import decoder, recruiting, working
 
 HEADER = "text window tokens near neurons numbers bits divergence same response".split()
@@ -48,21 +47,8 @@ BIT = np.log(2)
 
 
 def recruited(model, ids, near, neurons):
-    """Log-probabilities of the next token, median |log p - log Z| of every head, numbers a group."""
-    x, off, numbers = model.embedding[ids], [], 0
-    for layer in range(len(model.blocks)):
-        q, k, v = decoder.project(model, layer, x, 0)
-        held, reading = recruiting.read(recruiting.hold(neurons, near, 1), q, k, v)
-        numbers = held.numbers // model.n_groups
-        ends = [*range(128, len(ids), 128), len(ids)]  # blocks of queries, kept in a cache
-        log_z = [
-            attention.log_normaliser(q[..., a:b, :], k[..., :b, :], causal=True)
-            for a, b in zip([0, *ends], ends, strict=False)
-        ]
-        wrong = np.abs(reading.log_response - np.concatenate(log_z, axis=-1))
-        off.append(np.median(wrong, axis=-1))
-        x = decoder.mix(model, layer, x, reading.output)
-    return attention_log(decoder.predict(model, x)), np.array(off), numbers
+    """What make_speaks.listen gives, with recruited neurons beyond the window."""
+    return listen(model, ids, lambda layer: recruiting.hold(neurons, near, 1), recruiting.read)
 
 
 def perplexity(model, sources):

@@ -55,12 +55,12 @@ def memories(kind: str, near: int, curves, model):
     }[kind]  # fmt: skip
 
 
-def listen(model, ids, hold):
+def listen(model, ids, hold, read=working.read):
     """Log-probabilities of the next token, log p - log Z of every head and token, numbers a group."""
     x, off, numbers = model.embedding[ids], [], 0
     for layer in range(len(model.blocks)):
         q, k, v = decoder.project(model, layer, x, 0)
-        held, reading = working.read(hold(layer), q, k, v)
+        held, reading = read(hold(layer), q, k, v)
         ends = [*range(128, len(ids), 128), len(ids)]  # blocks of queries, kept in a cache
         log_z = np.concatenate(
             [
