@@ -66,7 +66,7 @@ mutants: setup  ## break the module's equations, one by one: minutes
 	@$(PY) tests/mutants.py --workers 2
 
 release: setup  ## what a release must be: no result of other sources
-	@$(PY) -m companion.results
+	@$(PY) -m companion.stale
 
 lock: setup  ## resolve pyproject.toml anew into requirements.lock and environment.yml
 	@$(PY) -m companion.lock

@@ -8,7 +8,7 @@ from importlib import import_module
 import pytest
 
 import mutants
-from companion import choices, rerun, results, seeds
+from companion import choices, rerun, results, seeds, stale
 from companion.chapters import chapters, find
 from companion.paths import DATA, ROOT
 from companion.results import RESULTS
@@ -147,28 +147,28 @@ def test_how_near_a_claim_came_to_its_bound(values, bound, expected, monkeypatch
 
 def test_results_of_other_sources_are_named(monkeypatch, tmp_path):
     slug = "03-neuron-astrocyte-network"
-    now = results.computed(find(slug))
+    now = stale.computed(find(slug))
     monkeypatch.setattr(results, "RESULTS", tmp_path)
-    monkeypatch.setattr(results.choices, "listed", lambda: [])
+    monkeypatch.setattr(stale.choices, "listed", lambda: [])
     for of, named in ((now, False), ("0" * 64, True), (None, True)):
         results.report("seeds", {"chapters": {slug: {"of": of}}})
         results.report("environments", {"environments": [{"chapters": {slug: {"of": of}}}]})
-        stale = results.stale()
-        assert (slug in stale["seeds"]) == named
-        assert (slug in stale.get("environments", [])) == named
+        names = stale.stale()
+        assert (slug in names["seeds"]) == named
+        assert (slug in names.get("environments", [])) == named
     sound = results.of_mutant("attention", "attention::x")
     results.report(
         "mutants", {"mutants": [{"module": "attention", "test": "attention::x", "of": sound}]}
     )
-    assert "mutants" not in results.stale()
+    assert "mutants" not in stale.stale()
     results.report(
         "mutants", {"mutants": [{"module": "features", "test": "attention::x", "of": sound}]}
     )
-    assert results.stale()["mutants"] == ["tripartite.features"]
-    assert "mutants: stale for tripartite.features: make mutants" in results.lines()
+    assert stale.stale()["mutants"] == ["tripartite.features"]
+    assert "mutants: stale for tripartite.features: make mutants" in stale.lines()
 
 
 def test_shown_results_are_fresh():
     """Only a warning: what changes a chapter need not wait for an hour of seeds. A release must."""
-    for line in results.lines():
+    for line in stale.lines():
         warnings.warn(line, stacklevel=1)

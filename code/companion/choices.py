@@ -19,6 +19,7 @@ from .freshness import computed
 from .passport import commit
 from .paths import BOOK, BUILD, ROOT
 from .rerun import rerun, together
+from .results import report
 
 
 def listed() -> list[dict]:
@@ -71,8 +72,6 @@ def main() -> None:
     runs = together(jobs, options.parse_args().workers, lambda line: print(line, flush=True))
     keys = ("of", "claims", "error")
     found = {name: {k: result[k] for k in keys if k in result} for name, result in runs}
-    from .results import report  # which imports this module
-
     report("choices", {"commit": commit(), "runs": dict(sorted(found.items()))})
 
 
