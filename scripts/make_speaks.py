@@ -37,15 +37,10 @@ START = "<|im_start|>"
 
 def memories(kind: str, near: int, curves, model):
     """A memory for each layer by its number; the first token is exact but under uniform attention."""
-    flat = np.zeros((model.n_groups, 1, 1, model.d_key), np.float32)
-    always = tuning.Curves(
-        flat, flat[..., 0], np.zeros((1, 1, model.d_key, model.d_key), np.float32)
-    )
-    alike = tuning.Tuned(always, always)
     like = np.zeros(1, np.float32)
     return {
         "exact": decoder.exact,
-        "uniform": lambda layer: working.hold(alike, 0),
+        "uniform": lambda layer: working.hold(tuning.alike(model.n_groups, 1, model.d_key), 0),
         "random": lambda layer: working.hold(
             features.sample("positive", 1000, model.d_key, layer, orthogonal=True, like=like), near, 1
         ),

@@ -44,7 +44,7 @@ def population(folder, model, name, neurons, seed, layer):
         name = f"{model}-{neurons}-{layer}{FITTED[name]}{of_seed}"
         return tuning.load(folder / f"fitted/{name}.safetensors")
     if name == "uniform":
-        return uniform(*{"language": (12, 32), "vision": (6, 64)}[model])
+        return tuning.alike(*{"language": (12, 32), "vision": (6, 64)}[model])
     kind, draw = KINDS[name]
     raw = tuning_inputs.recorded(folder, model, layer, "fit")
     if kind == "cosine":
@@ -62,13 +62,6 @@ def population(folder, model, name, neurons, seed, layer):
     return tuning.fit(
         kind, k, q, neurons, 1000 * seed + layer, draw=draw, sharpness=SHARPNESS, like=like
     )
-
-
-def uniform(heads, d):
-    """A neuron that fires alike for every token: uniform attention, and a response of N."""
-    flat = np.zeros((heads, d, d), np.float32)
-    always = tuning.Curves(flat[:, :1], flat[:, :1, 0], flat)
-    return tuning.Tuned(always, always)
 
 
 def some_tokens(raw, count):

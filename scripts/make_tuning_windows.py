@@ -14,7 +14,7 @@ import numpy as np
 
 import tuning_inputs
 from common import DATA, table
-from make_tuning import errors, uniform
+from make_tuning import errors
 from tripartite.beyond import tuning
 
 NAMES = (
@@ -65,7 +65,7 @@ def main():
     for m in (64, 256):
         whole = tuning.load(DATA / f"tuning/language-{m}.safetensors")
         curves.append([whole.of_head(n) for n in layers])
-    curves.append([uniform(12, 32) for _ in layers])
+    curves.append([tuning.alike(12, 32) for _ in layers])
     groups = {name: [n] for n, name in enumerate(NAMES)}
     groups["pooled"] = list(range(len(NAMES)))
     groups["others"] = [n for n in groups["pooled"] if NAMES[n] != "devil's dictionary 1"]

@@ -15,7 +15,6 @@ import numpy as np
 
 import tuning_inputs
 from common import DATA, table
-from make_tuning import uniform
 from make_tuning_whole import embedding
 from tripartite import attention, whole
 from tripartite.beyond import tuning, working
@@ -30,7 +29,7 @@ def layers(neurons: str, encoder):
     if neurons == "0":
         return [None] * encoder.n_layers
     if neurons == "uniform":
-        return [uniform(encoder.n_heads, encoder.d_key)] * encoder.n_layers
+        return [tuning.alike(encoder.n_heads, encoder.d_key)] * encoder.n_layers
     if neurons == "random":
         return whole.populations(encoder, 256, 0, orthogonal=True)
     curves = tuning.load(DATA / f"tuning/language-{neurons}.safetensors")

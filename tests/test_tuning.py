@@ -211,3 +211,13 @@ def test_stimuli_without_spread_can_be_fitted(kind, n):
         part = tuning.fit(kind, others["keys"], others["queries"], 20, 0)
         out = network.attend(part, queries, keys, values).output
         np.testing.assert_allclose(out, values, rtol=1e-12)
+
+
+@pytest.mark.parametrize("shape", [(6,), (3, 6), (2, 1, 6)])
+def test_one_neuron_that_fires_alike_weighs_all_tokens_alike(shape):
+    rng = np.random.default_rng(2)
+    queries, keys = (rng.standard_normal((*shape[:-1], n, 6)) for n in (4, 7))
+    values = rng.standard_normal((*shape[:-1], 7, 3))
+    reading = network.attend(tuning.alike(*shape), queries, keys, values)
+    np.testing.assert_allclose(reading.output - values.mean(axis=-2, keepdims=True), 0, atol=1e-6)
+    np.testing.assert_allclose(reading.response, 7)

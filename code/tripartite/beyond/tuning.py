@@ -91,6 +91,17 @@ class Tuned:
         )
 
 
+def alike(*shape: int) -> Tuned:
+    """One neuron that fires alike for every token: attention then weighs all tokens alike.
+
+    shape: (..., d), of one query of every head. The response is the number of tokens.
+    """
+    *lead, d = shape
+    flat = np.zeros((*lead, d, d), np.float32)
+    always = Curves(flat[..., :1, :], flat[..., :1, 0], flat)
+    return Tuned(always, always)
+
+
 @dataclass(frozen=True)
 class Stimuli:
     """Fit tokens in balanced coordinates, k' = T^-T (k - mean), q' = T (q - mean): (tokens, d).

@@ -13,10 +13,9 @@ from typing import NamedTuple
 from array_api_compat import array_namespace
 
 from .. import network
-from ..attention import Array
+from ..attention import Array, causal_mask
 from ..attention import scores as scores_of
 from ..checks import check_context, check_finite, check_tokens
-from ..features import Activity
 from ..network import Memory, Population, Reading
 
 _QUERIES = 128  # of a prompt that are read at once, so that their pairs stay in a processor's cache
@@ -35,7 +34,7 @@ def near(scores: Array, window: int, *, first: int = 0, causal: bool = False) ->
     earlier = xp.tril(ones, k=i - t - window)  # by window tokens or more
     later = xp.triu(ones, k=i - t + window)
     held = ~(earlier | later) | (xp.arange(i) < first)
-    return held & xp.tril(ones, k=i - t) if causal else held
+    return held & causal_mask(scores) if causal else held
 
 
 def attend(
@@ -62,8 +61,7 @@ def attend(
     xp = array_namespace(queries, keys, values)
     s = scores_of(queries, keys)
     held = near(s, window, first=first, causal=causal)
-    t, i = s.shape[-2:]
-    seen = xp.tril(xp.ones((t, i), dtype=xp.bool), k=i - t) if causal else held | True
+    seen = causal_mask(s) if causal else held | True
     if phi is None:
         if not bool(xp.all(xp.any(held, axis=-1))):
             raise ValueError(
@@ -189,13 +187,8 @@ def _check_sizes(**sizes: int) -> None:
 def _kernel(phi: Population, queries: Array, keys: Array) -> tuple[Array, Array]:
     """phi(q).phi(k) over exp of a scale, and that scale: (..., t, i)."""
     (a, top_q), (b, top_k) = (
-        _by_token(getattr(phi, side, phi)(x)) for side, x in (("queries", queries), ("keys", keys))
+        network._by_token(getattr(phi, side, phi)(x))
+        for side, x in (("queries", queries), ("keys", keys))
     )
     xp = array_namespace(a)
-    return xp.matmul(a, xp.matrix_transpose(b)), top_q + xp.matrix_transpose(top_k)
-
-
-def _by_token(x: Activity) -> tuple[Array, Array]:
-    xp = array_namespace(x.exponent)
-    top = xp.max(x.exponent, axis=-1, keepdims=True)
-    return x.amplitude * xp.exp(x.exponent - top), top + x.gain
+    return xp.matmul(a, xp.matrix_transpose(b)), top_q[..., :, None] + top_k[..., None, :]
