@@ -10,15 +10,17 @@ import re
 import shutil
 import subprocess
 import sys
+from importlib.metadata import version
 from importlib.util import find_spec
 from pathlib import Path
 from posixpath import dirname, join, normpath
 from types import SimpleNamespace
-from urllib.parse import quote, urlsplit
+from urllib.parse import parse_qs, quote, urlsplit
 
 import nbformat
 import numpy as np
 import pytest
+from bs4 import BeautifulSoup
 from fontTools.pens.recordingPen import RecordingPen
 from fontTools.ttLib import TTFont
 
@@ -171,7 +173,7 @@ def test_every_chapter_says_time_needs_and_claims(chapter_pages):
     for slug, soup in chapter_pages.items():
         facts = soup.select_one("ul.facts")
         labels = [item.strong.get_text() for item in facts.find_all("li", recursive=False)]
-        assert labels == ["Time", "Needs", "Carries", "Run"], slug
+        assert labels == ["Time", "Needs", "Carries", "Run", "Code"], slug
         assert re.search(r"\d+ minutes", facts.li.get_text()), slug
         assert facts.get_text().count("minutes") == 1, slug
         assert facts.select("a.claim-id"), slug
@@ -420,6 +422,25 @@ def test_public_address_makes_a_map_and_an_absolute_404(tmp_path):
     write("")
     assert not (tmp_path / "sitemap.xml").exists()
     assert "<base" not in (tmp_path / "404.html").read_text()
+
+
+def test_a_reader_s_report_names_page_and_version():
+    config = SimpleNamespace(
+        html_baseurl="",
+        html_title="Book",
+        author="A",
+        companion_repository="https://github.com/a/b",
+    )
+    app = SimpleNamespace(
+        builder=SimpleNamespace(name="html"), config=config, env=SimpleNamespace(), srcdir="."
+    )
+    context = {"body": "", "title": "Language &amp; more"}
+    extension("web").describe_page(app, "book/04-language", "page.html", context, None)
+    link = BeautifulSoup(context["body"], "html.parser").a["href"]
+    asked = parse_qs(urlsplit(link).query)
+    assert link.startswith("https://github.com/a/b/issues/new?") and "Language" in asked["title"][0]
+    assert "Page: book/04-language\n" in asked["body"][0]
+    assert f"Version: {version('tripartite')}, commit" in asked["body"][0]
 
 
 @pytest.mark.parametrize(
@@ -745,3 +766,47 @@ def test_pictures_of_the_story_are_drawn_from_data(tmp_path, monkeypatch):
     for picture in committed:  # the same bars, lines and letters, wherever a font puts them
         one, other = (p.read_text().count("<path") for p in (picture, tmp_path / picture.name))
         assert one == other, picture.name
+
+
+# --- how much code is shown -------------------------------------------------------------------------
+
+VISIBLE = (
+    "() => [...document.querySelectorAll('.cell_input')].filter(e => e.checkVisibility()).length"
+)
+
+
+def test_bars_say_what_they_hide_and_none_hides_nothing(browser, origin):
+    tab = browser.new_page()
+    tab.goto(f"{origin}/book/04-language.html")
+    bars = tab.eval_on_selector_all(
+        "details.above-input",
+        "all => all.filter(e => e.checkVisibility()).map(e => e.innerText.trim())",
+    )
+    assert "Code: Fig. 4.1" in bars and "Code: explorer" in bars and "Code" not in bars
+    caption = tab.inner_text("#normaliser-language figcaption")
+    assert caption.startswith("Fig. 4.1")  # the cell of that bar
+    assert "Code: Fig. 4.1" in tab.inner_text("#code-normaliser-language details")
+    tab.close()
+
+
+def test_one_switch_shows_or_hides_code_in_every_chapter(browser, origin):
+    context = browser.new_context()
+    tab = context.new_page()
+    tab.goto(f"{origin}/book/03-neuron-astrocyte-network.html")
+    every = tab.locator(".cell_input").count()
+    main = tab.evaluate(VISIBLE)
+    assert 0 < main < every
+    tab.click(".code-switch [value=all]")
+    assert tab.evaluate(VISIBLE) == every
+    tab.click(".code-switch [value=main]")
+    assert tab.evaluate(VISIBLE) == main
+    tab.click(".code-switch [value=none]")
+    assert tab.evaluate(VISIBLE) == 0
+    tab.goto(f"{origin}/book/05-presynaptic-terminal.html")  # remembered
+    assert tab.evaluate(VISIBLE) == 0
+    assert tab.get_attribute(".code-switch [value=none]", "aria-pressed") == "true"
+    assert tab.locator("figure img").first.is_visible()
+    silent = tab.locator("div.cell.silent").first.get_attribute("id")
+    tab.goto(f"{origin}/book/05-presynaptic-terminal.html#{silent}")  # as from a ledger
+    assert tab.evaluate(VISIBLE) == 1
+    context.close()

@@ -15,6 +15,7 @@ import re
 from pathlib import Path
 from urllib.parse import quote
 
+import bars
 import nbformat
 from docutils import nodes
 
@@ -80,6 +81,8 @@ def add_facts(app, doctree, docname):
     if app.builder.name == "html":
         row = nodes.raw("", _run_row(app, docname, number[1]), format="html")
         facts += nodes.list_item("", nodes.paragraph("", "", row), ids=["run"])
+        row = nodes.raw("", bars.switch(), format="html")
+        facts += nodes.list_item("", nodes.paragraph("", "", row), ids=["code"])
 
 
 def _item(label, text):

@@ -41,6 +41,7 @@ THEME = 'dataset.theme = localStorage.getItem("theme") || "auto";'
 KNOWN_THEME = THEME.replace(
     '"auto"', '(matchMedia("(prefers-color-scheme: dark)").matches ? "dark" : "light")'
 )
+CODE = ' document.documentElement.dataset.code = localStorage.getItem("code") || "main";'  # bars.py
 
 # notices of licences, /*! ... */, stay
 COMMENT = re.compile(r'("(?:[^"\\]|\\.)*"|\'(?:[^\'\\]|\\.)*\'|/\*!.*?\*/)|/\*.*?\*/', re.DOTALL)
@@ -175,7 +176,9 @@ def move_data(site: Path, folder: Path, match: re.Match) -> str:
 
 def hasten(text: str, icons: dict[str, str], options: str, searching: bool) -> str:
     """A page that shows before its scripts have run."""
-    text = text.replace('data-theme="auto"', 'data-theme="light"').replace(THEME, KNOWN_THEME)
+    text = text.replace('data-theme="auto"', 'data-theme="light"').replace(
+        THEME, KNOWN_THEME + CODE
+    )
     text = OPTIONS.sub(lambda _: f"<script>{options}</script>", text)
     for unneeded in [ICON_SCRIPT, PRELOAD] + ([] if searching else [SEARCH]):
         text = unneeded.sub("", text)

@@ -10,10 +10,12 @@ import html
 import json
 import os
 import re
+from importlib.metadata import version
 from pathlib import Path
 from urllib.parse import quote, urljoin
 
 from companion.files import write_bytes
+from companion.passport import commit
 
 CARD = "_static/card.png"
 CARD_ALT = "The circuit: neurons, and an astrocyte that holds every synapse between them"
@@ -26,6 +28,15 @@ PAPER = {
     "sameAs": "https://doi.org/10.1073/pnas.2219150120",
 }
 TYPES = {".csv": "text/csv", ".npz": "application/zip"}
+FEEDBACK = """\
+
+
+What did you expect, and what did you see?
+
+Page: {page}
+Version: {version}, commit {commit}
+Browser: <!-- name and version; a phone or a computer -->
+"""
 NOT_IN_MAP = {"genindex", "search", "py-modindex"}
 
 
@@ -46,9 +57,15 @@ def describe_page(app, pagename, templatename, context, doctree):
     context["metatags"] = context.get("metatags", "") + "\n".join(lines)
     if repository := app.config.companion_repository:
         where = quote(f"On the page “{title}”: ")
+        about = quote(
+            FEEDBACK.format(
+                page=pagename, version=version("tripartite"), commit=commit() or "unknown"
+            )
+        )
         context["body"] += (
             '<p class="feedback">Something wrong, unclear or missing on this page? '
-            f'<a href="{html.escape(repository.rstrip("/"))}/issues/new?title={where}">Tell us</a>.</p>'
+            f'<a href="{html.escape(repository.rstrip("/"))}/issues/new?title={where}&amp;body={about}">'
+            "Tell us</a>.</p>"
         )
 
 

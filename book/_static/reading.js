@@ -122,11 +122,30 @@
 
   /* --- a link to the code of a figure opens the code */
   function unfold() {
-    const cell = location.hash.startsWith("#code-") ? document.getElementById(location.hash.slice(1)) : null;
-    cell?.querySelector("details")?.setAttribute("open", "");
+    const target = /^#(code|cell)-/.test(location.hash) ? document.getElementById(location.hash.slice(1)) : null;
+    const cell = target?.closest("div.cell");
+    if (cell && (location.hash.startsWith("#code-") || cell.matches(".silent"))) {
+      cell.classList.add("asked");
+      cell.querySelector("details")?.setAttribute("open", "");
+    }
   }
   addEventListener("hashchange", unfold);
   unfold();
+
+  /* --- how much code is shown, in all chapters: see bars.py */
+  const buttons = article.querySelectorAll(".code-switch button");
+  const folds = article.querySelectorAll("details.above-input");
+  function show(amount) {
+    document.documentElement.dataset.code = amount;
+    buttons.forEach(button => button.setAttribute("aria-pressed", button.value === amount));
+    if (amount === "all") folds.forEach(fold => { fold.open = true; });
+  }
+  buttons.forEach(button => button.addEventListener("click", () => {
+    if (button.value === "main") folds.forEach(fold => { fold.open = false; });
+    show(button.value);
+    try { localStorage.setItem("code", button.value); } catch { /* a private window: for this page only */ }
+  }));
+  if (buttons.length && document.documentElement.dataset.code !== "main") show(document.documentElement.dataset.code);
 
   /* --- equations wider than the page: smaller first, and only then scrolled; each once it is laid out */
   const LEAST = 0.7;
