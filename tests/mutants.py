@@ -468,6 +468,22 @@ MUTANTS = [
            "imaging::gains_span_every_product_of_a_gain_and_a_feature_and_no_effect"),
     Mutant("beyond.imaging", "dropped term", 17, "gains on what the traces show are no nuisance", "gains(np.column_stack([by_query, known]), c)", "gains(known, c)",
            "imaging::interaction_keeps_its_level_where_contexts_scale_a_feature_and_finds_the_model"),
+    Mutant("beyond.session", "dropped term", 17, "a process forgets that it is slower than its drive", "chain = chain / (1 + 1j * omega * of.tau_process)", "pass",
+           "session::a_lasting_drive_changes_the_glow_as_from_one_fixed_point_to_another"),
+    Mutant("beyond.session", "normalisation", 17, "the chain leaves out the mean drive", "chain = of.Y * R", "chain = R",
+           "session::weak_drives_pass_the_whole_cell_as_the_chain_says"),
+    Mutant("beyond.session", "dropped term", 17, "the spectrum leaves out what sampling folds", ".reshape(k, n_frames).sum(0)", ".reshape(k, n_frames)[0]",
+           "session::frames_vary_as_the_spectrum_says"),
+    Mutant("beyond.session", "normalisation", 17, "wandering noise grows from its first step on", "kick[1:] *= np.sqrt(1 - keep**2)", "kick[1:] *= 1 - keep**2",
+           "session::wandering_noise_has_unit_variance_and_its_memory"),
+    Mutant("beyond.session", "dropped term", 17, "the model is not freed from the nuisances", "model = model - others @ np.linalg.lstsq(others, model)[0]", "pass",
+           "session::non_centrality_is_that_of_least_squares_with_the_noise_s_covariance"),
+    Mutant("beyond.session", "axis", 17, "a query is sought where the order names it, not where it is shown", "np.argsort(order, axis=1) + queries", "order + queries",
+           "session::a_cell_of_the_design_is_seen_where_its_query_is_shown"),
+    Mutant("beyond.session", "dropped term", 17, "multiplied effects lose one factor", "(1 + by_context) * (1 + by_query) - 1", "(1 + by_context) + by_query - 1",
+           "session::worlds_are_as_strong_as_the_theory_and_interact_where_they_should"),
+    Mutant("beyond.session", "normalisation", 17, "sessions together count as one", "return float(there / np.sqrt(n_together))", "return float(there)",
+           "session::the_needed_delta_is_that_of_the_t_test_on_simulated_sessions"),
 ]  # fmt: skip
 
 
