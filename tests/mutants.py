@@ -215,6 +215,17 @@ MUTANTS = [
            "synapse::long_regular_trains_end_in_the_stationary_response"),
     Mutant("synapse", "normalisation", 5, "mean transmitter without clearance", "released * rate / p.Omega_c", "released * rate",
            "synapse::mean_transmitter_is_that_of_a_long_train"),
+    # export
+    Mutant("export", "dropped term", 6, "PKC without saturation in the export", "(1 + zeta*C/(C + K_KC))", "(1 + zeta*C)",
+           "export::cells_have_the_rates_of_the_module"),
+    Mutant("export", "constant", 5, "the export gives rates the size of times", '"1/s": 1 / second', '"1/s": second',
+           "export::every_unit_has_its_size_in_SI"),
+    Mutant("export", "sign", 7, "gap junctions of the export carry IP3 uphill", "J_gap_post = F*", "J_gap_post = -F*",
+           "export::gap_junctions_carry_what_the_module_carries"),
+    Mutant("export", "normalisation", 9, "the gain of the export takes no notice of p", "r(t)*(1 - P*p)/tau_p", "r(t)*(1 - P)/tau_p",
+           "export::the_network_has_the_rates_of_the_module"),
+    Mutant("export", "time", 5, "the export's terminal forgets with the rate of facilitation", "dx_S/dt = Omega_d*(1 - x_S)", "dx_S/dt = Omega_f*(1 - x_S)",
+           "export::terminals_relax_and_fire_as_the_module_says"),
     # astrocyte
     Mutant("astrocyte.calcium", "constant", 6, "two instead of three channel subunits", "(activated * activated * activated)", "(activated * activated)",
            "astrocyte::rates_are_the_published_equations"),
