@@ -11,6 +11,7 @@ from dataclasses import fields
 from typing import Any, NamedTuple
 
 from .astrocyte import Astrocyte
+from .astrocyte.calcium import COOPERATIVITY
 from .checks import check_choice
 from .quantities import Quantities
 
@@ -81,9 +82,14 @@ def astrocyte(p: Astrocyte) -> Model:
     """NeuronGroup of cells, as `astrocyte.rates`. Start with h = 0.9, as is published.
 
     Namespace: the same p. Y: transmitter, by `listen` or set; I_bias: IP3 in the pipette; J_gap:
-    gain through gap junctions, by `gaps`. Without receptors (O_beta = 0), Gamma_A keeps its value.
+    gain through gap junctions, by `gaps`. Without receptors (O_beta = 0), Gamma_A keeps its value;
+    in equilibrium (K_R > 0) it is no state but follows Y and C.
     """
     receptors = "dGamma_A/dt = O_N*Y*(1 - Gamma_A) - Omega_N*(1 + zeta*C/(C + K_KC))*Gamma_A : 1"
+    if p.K_R:
+        level = f"(Y/K_R)**{COOPERATIVITY}"
+        free = f"(1 + zeta*C/(C + K_KC))**{COOPERATIVITY}"
+        receptors = f"Gamma_A = {level}/({level} + {free}) : 1"
     return Model(
         f"""
 {receptors if p.O_beta else "Gamma_A : 1"}

@@ -29,6 +29,7 @@ CELLS = {
     "stimberg2019-ex2": [0.0, 0.05, 0.3, 2.0],
     "stimberg2019-ex4": [4.0, 8.0, 20.0],
     "stimberg2019-ex3": [0.0],
+    "depitta2009-am-glutamate": [0.0, 0.1, 2.5],
 }
 TIMES = Times(T=0.3, tau_h=0.03, tau_l=0.05, tau_p=0.12, leak_H=0.4, leak_g=1.3)
 b2.prefs.codegen.target = "cython"

@@ -9,6 +9,7 @@ from .calcium import (
     Input,
     State,
     at_rest,
+    bound,
     calcium_nullcline,
     check_input,
     check_state,
@@ -35,7 +36,7 @@ from .tissue import (
 
 __all__ = [
     "ASTROCYTES", "Astrocyte",
-    "Equilibria", "Input", "State", "at_rest", "calcium_nullcline", "check_input", "check_state",
+    "Equilibria", "Input", "State", "at_rest", "bound", "calcium_nullcline", "check_input", "check_state",
     "equilibria", "gate", "jacobian", "rates", "threshold_flow", "trace",
     "Recording", "check_step", "coupling", "fastest_rate", "gate_noise", "lattice", "ring",
     "simulate", "step",
