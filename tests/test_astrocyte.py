@@ -551,3 +551,66 @@ def test_calcium_at_held_ip3_is_that_of_nest():
         np.testing.assert_allclose(ours.h[1:], h, rtol=0, atol=5e-8)
     late = theirs["C"][:, 300:]
     assert (np.ptp(late, axis=1) > 0.1).tolist() == [False, False, True, True, True, False]
+
+
+@pytest.fixture(scope="module")
+def of_nest():
+    return np.load(data("reference_states/nest-tripartite.npz"))
+
+
+def inward_of(theirs, shift=0.0):
+    """Our cell with their spikes; a record of theirs holds the spikes of its moment."""
+    s = astrocyte.Inward(Delta_I=float(theirs["jump"]))
+    arrive = theirs["spikes"] + theirs["delay"]
+    start = (0.0, *theirs["start"])
+    times = theirs["times"] + 1e-9 + shift
+    return s, astrocyte.driven(ASTROCYTES["depitta2009-am"], s, arrive, times, start)
+
+
+def test_a_cell_that_spikes_drive_is_that_of_nest(of_nest):
+    """`tests/peers/nest_peer.py`: a thousand spikes of ten neurons; IP3, calcium and the gate."""
+    _, ours = inward_of(of_nest)
+    for name in ("I", "C", "h"):
+        np.testing.assert_allclose(getattr(ours, name), of_nest[name], rtol=0, atol=5e-9)
+    assert len(of_nest["spikes"]) > 1000 and np.ptp(of_nest["C"]) > 0.3
+
+
+def test_the_slow_inward_current_is_that_of_nest(of_nest):
+    """It arrives after the delay of its synapse, 1 ms; without that it would be off."""
+    s, ours = inward_of(of_nest, shift=-float(of_nest["delay"]))
+    current = float(of_nest["weight"]) * astrocyte.slow_inward_current(ours.C, s)
+    np.testing.assert_allclose(current, of_nest["current"], rtol=0, atol=1e-5)
+    assert 0.1 < (current > 0).mean() < 0.5 and current.max() > 50
+    early = float(of_nest["weight"]) * astrocyte.slow_inward_current(inward_of(of_nest)[1].C, s)
+    assert np.abs(early - of_nest["current"]).max() > 0.1
+
+
+def test_the_slow_inward_current_begins_at_one_nM():
+    s = astrocyte.Inward(C_SIC=0.2)
+    current = astrocyte.slow_inward_current([0.0, 0.2, 0.2009, 0.2 + 1e-3 * math.e, 1.2], s)
+    np.testing.assert_allclose(current, [0, 0, 0, 1, math.log(1000)], atol=1e-12)
+
+
+def test_spikes_at_one_moment_add_and_a_record_at_that_moment_precedes_them():
+    p, s = ASTROCYTES["depitta2009-am"], astrocyte.Inward(Delta_I=0.1, tau_I=2.0)
+    ours = astrocyte.driven(p, s, [1.0, 1.0], [1.0, 1.0 + 1e-9, 3.0], (0.0, 0.5, 0.1, 0.8))
+    before = 0.16 + 0.34 * math.exp(-0.5)
+    later = 0.16 + (before + 0.2 - 0.16) * math.exp(-1.0)
+    np.testing.assert_allclose(ours.I, [before, before + 0.2, later], rtol=1e-8)
+
+
+@pytest.mark.parametrize(
+    ("changed", "message"),
+    [
+        ({"spikes": [2.0, 1.0]}, "spikes: must be"),
+        ({"spikes": [-1.0]}, "spikes: must be"),
+        ({"spikes": [math.nan]}, "spikes: must be"),
+        ({"times": [1.0, 1.0]}, "times"),
+        ({"initial": np.zeros((4, 2))}, "one cell"),
+        ({"step": 0.0}, "step"),
+    ],
+)
+def test_impossible_spikes_records_and_states_are_refused(changed, message):
+    given = {"spikes": [1.0], "times": [2.0], "initial": (0.0, 0.2, 0.1, 0.8)} | changed
+    with pytest.raises(ValueError, match=message):
+        astrocyte.driven(ASTROCYTES["depitta2009-am"], astrocyte.Inward(), **given)
