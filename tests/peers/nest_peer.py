@@ -1,8 +1,8 @@
 """Astrocytes by NEST: states that ours are tested against.
 
-    python tests/peers/nest_peer.py data/reference_states
+    _build/peers/nest/bin/python tests/peers/nest_peer.py data/reference_states
 
-Needs NEST (`nest-simulator` 3.10, wheels for Linux) in an environment of its own. Shares no code
+Needs NEST (wheels for Linux) in an environment of its own (`environment.py nest`). Shares no code
 with the book. NEST's `astrocyte_lr_1994` is the model of Li and Rinzel 1994 with the numbers of De
 Pitta et al. 2009, its defaults; it integrates by an adaptive Runge-Kutta-Fehlberg of its own.
 Concentrations in uM, times in s, currents in pA.
