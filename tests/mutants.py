@@ -216,7 +216,7 @@ MUTANTS = [
     Mutant("synapse", "normalisation", 5, "mean transmitter without clearance", "released * rate / p.Omega_c", "released * rate",
            "synapse::mean_transmitter_is_that_of_a_long_train"),
     # export
-    Mutant("export", "dropped term", 6, "PKC without saturation in the export", "(1 + zeta*C/(C + K_KC))", "(1 + zeta*C)",
+    Mutant("export", "dropped term", 6, "PKC without saturation in the export", "Omega_N*(1 + zeta*C/(C + K_KC))*Gamma_A", "Omega_N*(1 + zeta*C)*Gamma_A",
            "export::cells_have_the_rates_of_the_module"),
     Mutant("export", "constant", 5, "the export gives rates the size of times", '"1/s": 1 / second', '"1/s": second',
            "export::every_unit_has_its_size_in_SI"),

@@ -10,8 +10,7 @@ from __future__ import annotations
 from dataclasses import fields
 from typing import Any, NamedTuple
 
-from .astrocyte import Astrocyte
-from .astrocyte.calcium import COOPERATIVITY
+from .astrocyte import COOPERATIVITY, Astrocyte
 from .checks import check_choice
 from .quantities import Quantities
 

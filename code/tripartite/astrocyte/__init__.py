@@ -6,6 +6,7 @@ imported from here: parameters, calcium (a cell by itself), tissue (many cells),
 """
 
 from .calcium import (
+    COOPERATIVITY,
     Equilibria,
     Input,
     State,
@@ -38,7 +39,7 @@ from .tissue import (
 
 __all__ = [
     "ASTROCYTES", "Astrocyte",
-    "Equilibria", "Input", "State", "at_rest", "bound", "calcium_nullcline", "check_input", "check_state",
+    "COOPERATIVITY", "Equilibria", "Input", "State", "at_rest", "bound", "calcium_nullcline", "check_input", "check_state",
     "equilibria", "gate", "jacobian", "rates", "threshold_flow", "trace",
     "Recording", "check_step", "coupling", "fastest_rate", "gate_noise", "lattice", "ring",
     "simulate", "step",

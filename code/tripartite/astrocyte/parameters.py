@@ -94,7 +94,8 @@ ASTROCYTES: dict[str, Astrocyte] = {
         Omega_5P=0.21, K_D=1.0, K_3K=0.7,
     ),
     # amplitude- and frequency-modulated cells, without neighbours or a pipette. The first two have
-    # no PLC beta: choose F_ex to drive them. The others have it, in equilibrium with transmitter
+    # no PLC beta: choose F_ex to drive them. The others have it, in equilibrium with transmitter;
+    # its numbers by way of the code of Manninen et al. 2017, ModelDB 223269
     "depitta2009-am": _DEPITTA_AM,
     "depitta2009-fm": _DEPITTA_FM,
     "depitta2009-am-glutamate": _glutamate(_DEPITTA_AM, O_beta=0.2),
