@@ -33,9 +33,13 @@ def published_rates(y, p, Y, I_bias=0.0):
     x = I - I_bias
     J_ex = -p.F_ex / 2 * (1 + np.tanh((abs(x) - p.I_Theta) / p.omega_I)) * np.sign(x)
     pkc = 1 + p.zeta * C / (C + p.K_KC)
+    dynamic = p.O_beta and not p.K_R
+    if p.K_R:  # De Pitta et al. 2009: a Hill function of Y of exponent 0.7
+        half = p.K_R + p.zeta * p.K_R * C / (C + p.K_KC)
+        Gamma = Y**0.7 / (Y**0.7 + half**0.7)
     return np.array(
         [
-            p.O_N * Y * (1 - Gamma) - p.Omega_N * pkc * Gamma if p.O_beta else 0.0 * C,
+            p.O_N * Y * (1 - Gamma) - p.Omega_N * pkc * Gamma if dynamic else 0.0 * C,
             p.O_beta * Gamma + J_delta - J_3K - p.Omega_5P * I + J_ex,
             J_r + J_l - J_p,
             (h_inf - h) / tau_h,
@@ -87,6 +91,10 @@ TABLES_OF_PAPERS = {
     | {"O_3K": 4.5, "K_D": 1, "K_3K": 0.7, "F": 2, "I_Theta": 0.3, "omega_I": 0.05},
     "depitta2009-am": DE_PITTA | {"K_P": 0.1, "O_delta": 0.02, "Omega_5P": 0.04},
     "depitta2009-fm": DE_PITTA | {"K_P": 0.05, "O_delta": 0.05, "Omega_5P": 0.05},
+    "depitta2009-am-glutamate": DE_PITTA | {"K_P": 0.1, "O_delta": 0.02, "Omega_5P": 0.04}
+    | {"O_beta": 0.2, "K_R": 1.3, "zeta": 10 / 1.3, "K_KC": 0.6},
+    "depitta2009-fm-glutamate": DE_PITTA | {"K_P": 0.05, "O_delta": 0.05, "Omega_5P": 0.05}
+    | {"O_beta": 0.5, "K_R": 1.3, "zeta": 10 / 1.3, "K_KC": 0.6},
 }  # fmt: skip
 
 
@@ -94,6 +102,63 @@ TABLES_OF_PAPERS = {
 def test_other_published_sets_are_those_of_their_tables(name):
     for symbol, value in TABLES_OF_PAPERS[name].items():
         assert getattr(ASTROCYTES[name], symbol) == value, symbol
+
+
+GLUTAMATE = ["depitta2009-am-glutamate", "depitta2009-fm-glutamate"]
+
+
+def test_receptors_in_equilibrium_are_those_of_the_published_code():
+    """Three variables and published symbols, as in ModelDB 223269; by another integrator."""
+    K_R, K_p, K_pi, beta, delta, of_5P = 1.3, 10.0, 0.6, 0.2, 0.02, 0.04
+
+    def slope(t, y, glutamate):
+        Ca, h, IP3 = y
+        K_gamma = K_R * (1 + K_p / K_R * Ca / (Ca + K_pi))
+        v_glu = beta * glutamate**0.7 / (glutamate**0.7 + K_gamma**0.7)
+        v_delta = delta / (1 + IP3 / 1.5) * Ca**2 / (Ca**2 + 0.1**2)
+        v_3K = 2.0 * Ca**4 / (Ca**4 + 0.7**4) * IP3 / (IP3 + 1.0)
+        Q_2 = 1.049 * (IP3 + 0.13) / (IP3 + 0.9434)
+        stored = 2.0 - 1.185 * Ca
+        channels = 6.0 * (IP3 / (IP3 + 0.13) * Ca / (Ca + 0.08234) * h) ** 3 * stored
+        pump = 0.9 * Ca**2 / (Ca**2 + 0.1**2)
+        gate = (Q_2 / (Q_2 + Ca) - h) * 0.2 * (Q_2 + Ca)
+        return [channels + 0.11 * stored - pump, gate, v_glu + v_delta - v_3K - of_5P * IP3]
+
+    times = np.linspace(0, 60, 121)
+    for glutamate in (0.002, 0.1, 2.5, 8.0):
+        other = solve_ivp(
+            slope, (0, 60), [0.09, 0.78, 0.22], args=(glutamate,), t_eval=times,
+            method="DOP853", rtol=1e-11, atol=1e-13,
+        )  # fmt: skip
+        ours = astrocyte.trace(ASTROCYTES[GLUTAMATE[0]], times, (0, 0.22, 0.09, 0.78), Y=glutamate)
+        np.testing.assert_allclose([ours.C, ours.h, ours.I], other.y, atol=1e-6)
+    held = astrocyte.trace(ASTROCYTES[GLUTAMATE[0]], times, (0.5, 0.22, 0.09, 0.78), Y=8.0)
+    np.testing.assert_allclose(held.Gamma, 0.5)  # no state there, and without effect
+    np.testing.assert_array_equal(held.C, ours.C)
+
+
+def oscillation(name, glutamate):
+    """Lowest and highest calcium, uM, and cycles per s once it has settled; none: 0."""
+    times = np.arange(0, 400, 0.05)
+    C = astrocyte.trace(ASTROCYTES[name], times, (0, 0.22, 0.09, 0.78), Y=glutamate).C[times > 200]
+    upwards = np.flatnonzero((C[1:] > C.mean()) & (C[:-1] <= C.mean()))
+    rate = 1 / (0.05 * np.diff(upwards).mean()) if np.ptp(C) > 0.01 else 0.0
+    return C.min(), C.max(), rate
+
+
+def test_glutamate_modulates_amplitude_in_one_cell_and_frequency_in_the_other():
+    """As De Pitta et al. 2009 name them. Both are silent in little glutamate and held up in much."""
+    levels = {GLUTAMATE[0]: (0.05, 2.5), GLUTAMATE[1]: (0.05, 8.0)}
+    swing, rate = {}, {}
+    for name, (low, high) in levels.items():
+        assert oscillation(name, 0.002)[2] == 0 and oscillation(name, 0.002)[1] < 0.1
+        assert oscillation(name, 100.0)[2] == 0 and oscillation(name, 100.0)[0] > 0.4
+        weak, strong = oscillation(name, low), oscillation(name, high)
+        swing[name] = (strong[1] - strong[0]) / (weak[1] - weak[0])
+        rate[name] = strong[2] / weak[2]
+    am, fm = GLUTAMATE
+    assert swing[am] > 1.8 and swing[fm] < 1.3
+    assert 1.2 < rate[am] < 1.6 and rate[fm] > 1.8  # amplitude is modulated, but not alone
 
 
 # Fixed point and linear response at constant Y: computed by another program, two to four digits
@@ -135,7 +200,7 @@ def test_fixed_points_and_linear_response_match_the_table(name, Y, C, I, eigenva
 
 
 def test_equilibria_are_at_rest():
-    for p in (EX2, EX4, EX6):
+    for p in (EX2, EX4, EX6, *map(ASTROCYTES.get, GLUTAMATE)):
         C = np.geomspace(0.02, 1.0, 4000)
         state, Y = astrocyte.equilibria(C, p, 0.2)
         real = np.isfinite(Y)
@@ -486,3 +551,66 @@ def test_calcium_at_held_ip3_is_that_of_nest():
         np.testing.assert_allclose(ours.h[1:], h, rtol=0, atol=5e-8)
     late = theirs["C"][:, 300:]
     assert (np.ptp(late, axis=1) > 0.1).tolist() == [False, False, True, True, True, False]
+
+
+@pytest.fixture(scope="module")
+def of_nest():
+    return np.load(data("reference_states/nest-tripartite.npz"))
+
+
+def inward_of(theirs, shift=0.0):
+    """Our cell with their spikes; a record of theirs holds the spikes of its moment."""
+    s = astrocyte.Inward(Delta_I=float(theirs["jump"]))
+    arrive = theirs["spikes"] + theirs["delay"]
+    start = (0.0, *theirs["start"])
+    times = theirs["times"] + 1e-9 + shift
+    return s, astrocyte.driven(ASTROCYTES["depitta2009-am"], s, arrive, times, start)
+
+
+def test_a_cell_that_spikes_drive_is_that_of_nest(of_nest):
+    """`tests/peers/nest_peer.py`: a thousand spikes of ten neurons; IP3, calcium and the gate."""
+    _, ours = inward_of(of_nest)
+    for name in ("I", "C", "h"):
+        np.testing.assert_allclose(getattr(ours, name), of_nest[name], rtol=0, atol=5e-9)
+    assert len(of_nest["spikes"]) > 1000 and np.ptp(of_nest["C"]) > 0.3
+
+
+def test_the_slow_inward_current_is_that_of_nest(of_nest):
+    """It arrives after the delay of its synapse, 1 ms; without that it would be off."""
+    s, ours = inward_of(of_nest, shift=-float(of_nest["delay"]))
+    current = float(of_nest["weight"]) * astrocyte.slow_inward_current(ours.C, s)
+    np.testing.assert_allclose(current, of_nest["current"], rtol=0, atol=1e-5)
+    assert 0.1 < (current > 0).mean() < 0.5 and current.max() > 50
+    early = float(of_nest["weight"]) * astrocyte.slow_inward_current(inward_of(of_nest)[1].C, s)
+    assert np.abs(early - of_nest["current"]).max() > 0.1
+
+
+def test_the_slow_inward_current_begins_at_one_nM():
+    s = astrocyte.Inward(C_SIC=0.2)
+    current = astrocyte.slow_inward_current([0.0, 0.2, 0.2009, 0.2 + 1e-3 * math.e, 1.2], s)
+    np.testing.assert_allclose(current, [0, 0, 0, 1, math.log(1000)], atol=1e-12)
+
+
+def test_spikes_at_one_moment_add_and_a_record_at_that_moment_precedes_them():
+    p, s = ASTROCYTES["depitta2009-am"], astrocyte.Inward(Delta_I=0.1, tau_I=2.0)
+    ours = astrocyte.driven(p, s, [1.0, 1.0], [1.0, 1.0 + 1e-9, 3.0], (0.0, 0.5, 0.1, 0.8))
+    before = 0.16 + 0.34 * math.exp(-0.5)
+    later = 0.16 + (before + 0.2 - 0.16) * math.exp(-1.0)
+    np.testing.assert_allclose(ours.I, [before, before + 0.2, later], rtol=1e-8)
+
+
+@pytest.mark.parametrize(
+    ("changed", "message"),
+    [
+        ({"spikes": [2.0, 1.0]}, "spikes: must be"),
+        ({"spikes": [-1.0]}, "spikes: must be"),
+        ({"spikes": [math.nan]}, "spikes: must be"),
+        ({"times": [1.0, 1.0]}, "times"),
+        ({"initial": np.zeros((4, 2))}, "one cell"),
+        ({"step": 0.0}, "step"),
+    ],
+)
+def test_impossible_spikes_records_and_states_are_refused(changed, message):
+    given = {"spikes": [1.0], "times": [2.0], "initial": (0.0, 0.2, 0.1, 0.8)} | changed
+    with pytest.raises(ValueError, match=message):
+        astrocyte.driven(ASTROCYTES["depitta2009-am"], astrocyte.Inward(), **given)

@@ -1,14 +1,17 @@
 """The astrocyte: IP3 and calcium (G-ChI), gap junctions, release of gliotransmitter.
 
-States are values: they go in and come out. Concentrations in uM, times in s. Its four parts are
-imported from here: parameters, calcium (a cell by itself), tissue (many cells) and release.
+States are values: they go in and come out. Concentrations in uM, times in s. Its five parts are
+imported from here: parameters, calcium (a cell by itself), tissue (many cells), release, and inward
+(a slow current into the neuron, as another simulator has it).
 """
 
 from .calcium import (
+    COOPERATIVITY,
     Equilibria,
     Input,
     State,
     at_rest,
+    bound,
     calcium_nullcline,
     check_input,
     check_state,
@@ -19,6 +22,7 @@ from .calcium import (
     threshold_flow,
     trace,
 )  # fmt: skip
+from .inward import Inward, driven, slow_inward_current
 from .parameters import ASTROCYTES, Astrocyte
 from .release import GLIOTRANSMISSION, Gliotransmission, Store, exocytose, full, recycle
 from .tissue import (
@@ -35,9 +39,10 @@ from .tissue import (
 
 __all__ = [
     "ASTROCYTES", "Astrocyte",
-    "Equilibria", "Input", "State", "at_rest", "calcium_nullcline", "check_input", "check_state",
+    "COOPERATIVITY", "Equilibria", "Input", "State", "at_rest", "bound", "calcium_nullcline", "check_input", "check_state",
     "equilibria", "gate", "jacobian", "rates", "threshold_flow", "trace",
     "Recording", "check_step", "coupling", "fastest_rate", "gate_noise", "lattice", "ring",
     "simulate", "step",
+    "Inward", "driven", "slow_inward_current",
     "GLIOTRANSMISSION", "Gliotransmission", "Store", "exocytose", "full", "recycle",
 ]  # fmt: skip

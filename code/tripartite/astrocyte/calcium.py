@@ -51,10 +51,25 @@ def threshold_flow(difference: Array, p: Astrocyte) -> Array:
     return np.copysign(size, difference)  # exactly odd
 
 
+COOPERATIVITY = 0.7
+"""Exponent of transmitter at receptors in equilibrium, as published."""
+
+
+def bound(Y: Array | float, C: Array, p: Astrocyte) -> Array:
+    """Fraction of receptors that transmitter Y, uM, binds in equilibrium; K_R > 0.
+
+    Calcium C, uM, raises the transmitter that binds half of them from K_R up to 1 + zeta times
+    that. De Pitta et al. 2009.
+    """
+    level = (Y / p.K_R) ** COOPERATIVITY
+    return level / (level + (1 + p.zeta * C / (C + p.K_KC)) ** COOPERATIVITY)
+
+
 def rates(state: State, p: Astrocyte, Y: Array | float = 0.0, I_bias: Array | float = 0.0) -> State:
     """Time derivative of the state of cells that are not coupled.
 
     Y: transmitter, uM. I_bias: IP3 in the pipette, uM; where F_ex > 0, I_bias = 0 is a sink.
+    Gamma keeps its value, without effect, where receptors are in equilibrium (K_R > 0).
     Stimberg et al. 2019; De Pitta et al. 2009; Li and Rinzel 1994.
     """
     Gamma, I, C, h = state
@@ -72,6 +87,8 @@ def rates(state: State, p: Astrocyte, Y: Array | float = 0.0, I_bias: Array | fl
         dI = dI - p.F_ex * threshold_flow(I - I_bias, p)
     if not p.O_beta:
         return State(0.0 * Gamma, dI, dC, dh)
+    if p.K_R:
+        return State(0.0 * Gamma, dI + p.O_beta * bound(Y, C, p), dC, dh)
     inactivation = p.Omega_N * (1 + p.zeta * C / (C + p.K_KC))
     return State(p.O_N * Y * (1 - Gamma) - inactivation * Gamma, dI + p.O_beta * Gamma, dC, dh)
 
@@ -87,8 +104,12 @@ def jacobian(
         value = x**n / (x**n + K**n)
         return value, n * x ** (n - 1) * K**n / (x**n + K**n) ** 2
 
-    if p.O_beta:
-        pkc, pkc_C = hill(C, p.K_KC, 1)
+    pkc, pkc_C = hill(C, p.K_KC, 1)
+    if p.K_R:
+        part = bound(Y, C, p)
+        J[..., 1, 2] = -p.O_beta * COOPERATIVITY * part * (1 - part) * p.zeta * pkc_C
+        J[..., 1, 2] /= 1 + p.zeta * pkc
+    elif p.O_beta:
         J[..., 0, 0] = -p.O_N * Y - p.Omega_N * (1 + p.zeta * pkc)
         J[..., 0, 2] = -p.Omega_N * p.zeta * pkc_C * Gamma
         J[..., 1, 0] = p.O_beta
@@ -97,7 +118,7 @@ def jacobian(
     kinase_of_I, kinase_I = hill(I, p.K_3K, 1)
     J[..., 1, 1] = -p.O_delta * p.kappa_delta / (p.kappa_delta + I) ** 2 * delta - p.Omega_5P
     J[..., 1, 1] -= p.O_3K * kinase * kinase_I + p.F_ex * _threshold_slope(I - I_bias, p)
-    J[..., 1, 2] = p.O_delta / (1 + I / p.kappa_delta) * delta_C - p.O_3K * kinase_C * kinase_of_I
+    J[..., 1, 2] += p.O_delta / (1 + I / p.kappa_delta) * delta_C - p.O_3K * kinase_C * kinase_of_I
     by_I, by_I_I = hill(I, p.d_1, 1)
     by_C, by_C_C = hill(C, p.d_5, 1)
     opened = p.Omega_C * (by_I * by_C * h) ** 3
@@ -164,9 +185,12 @@ def equilibria(C: Array, p: Astrocyte, I_bias: float = 0.0) -> Equilibria:
     h = gate(C, I, p)
     without = rates(State(np.zeros_like(C), I, C, h), p, 0.0, I_bias).I
     Gamma = -without / p.O_beta
-    inactivation = p.Omega_N * (1 + p.zeta * C / (C + p.K_KC))
+    reduction = 1 + p.zeta * C / (C + p.K_KC)
     with np.errstate(divide="ignore", invalid="ignore"):
-        Y = inactivation * Gamma / (p.O_N * (1 - Gamma))
+        if p.K_R:
+            Y = p.K_R * reduction * (Gamma / (1 - Gamma)) ** (1 / COOPERATIVITY)
+        else:
+            Y = p.Omega_N * reduction * Gamma / (p.O_N * (1 - Gamma))
     return Equilibria(State(Gamma, I, C, h), np.where((Gamma >= 0) & (Gamma < 1), Y, np.nan))
 
 

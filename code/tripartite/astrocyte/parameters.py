@@ -19,7 +19,11 @@ _exchange = partial(quantity, source="Goldberg et al. 2010")
 
 @dataclass(frozen=True)
 class Astrocyte(Quantities):
-    """Parameters of the G-ChI model. O_beta = 0 leaves the ChI model, without receptors."""
+    """Parameters of the G-ChI model. O_beta = 0 leaves the ChI model, without receptors.
+
+    K_R > 0 puts the receptors in equilibrium with transmitter, as De Pitta et al. 2009 have them:
+    then O_N and Omega_N have no effect.
+    """
 
     # calcium
     O_P: float = _calcium("uM/s", "highest rate of SERCA uptake", 0, 100)
@@ -51,6 +55,8 @@ class Astrocyte(Quantities):
     F: float = _exchange("uM/s", "highest flow of IP3 through gap junctions", 0, 1e3)
     I_Theta: float = _exchange("uM", "threshold difference of IP3", 0, 100)
     omega_I: float = _exchange("uM", "width of that threshold", 0, 100, above=True)
+    # receptors in equilibrium
+    K_R: float = _ip3("uM", "transmitter affinity in equilibrium; 0: dynamic", 0, 100, default=0.0)
 
     def __post_init__(self) -> None:
         super().__post_init__()
@@ -68,10 +74,12 @@ _EX2 = Astrocyte(
 _EX4 = replace(
     _EX2, K_P=0.05, O_beta=3.2, O_delta=0.6, K_delta=0.1, Omega_5P=0.05, K_D=0.7, F_ex=2.0, F=2.0
 )
-_DEPITTA = replace(
+_DEPITTA_FM = replace(
     _EX4, O_beta=0.0, d_2=1.049, d_5=0.08234, rho_A=0.185, Omega_L=0.11, O_delta=0.05, O_3K=2.0,
     F_ex=0.0, F=0.0,
 )  # fmt: skip
+_DEPITTA_AM = replace(_DEPITTA_FM, K_P=0.1, O_delta=0.02, Omega_5P=0.04)
+_glutamate = partial(replace, K_R=1.3, zeta=10 / 1.3, K_KC=0.6)  # K_p = K_R zeta, K_pi = K_KC
 
 ASTROCYTES: dict[str, Astrocyte] = {
     "stimberg2019-ex2": _EX2,
@@ -85,9 +93,12 @@ ASTROCYTES: dict[str, Astrocyte] = {
         _EX4, O_beta=0.0, d_2=1.049, d_5=0.08234, rho_A=0.185, Omega_L=0.11, O_delta=0.7,
         Omega_5P=0.21, K_D=1.0, K_3K=0.7,
     ),
-    # amplitude- and frequency-modulated cells. Without PLC beta, which is not dynamic there, and
-    # without neighbours or a pipette: choose F_ex to drive them
-    "depitta2009-am": replace(_DEPITTA, K_P=0.1, O_delta=0.02, Omega_5P=0.04),
-    "depitta2009-fm": _DEPITTA,
+    # amplitude- and frequency-modulated cells, without neighbours or a pipette. The first two have
+    # no PLC beta: choose F_ex to drive them. The others have it, in equilibrium with transmitter;
+    # its numbers by way of the code of Manninen et al. 2017, ModelDB 223269
+    "depitta2009-am": _DEPITTA_AM,
+    "depitta2009-fm": _DEPITTA_FM,
+    "depitta2009-am-glutamate": _glutamate(_DEPITTA_AM, O_beta=0.2),
+    "depitta2009-fm-glutamate": _glutamate(_DEPITTA_FM, O_beta=0.5),
 }  # fmt: skip
 """Published sets, by paper and example."""

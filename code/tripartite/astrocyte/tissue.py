@@ -115,7 +115,8 @@ def gate_noise(
 
 def fastest_rate(p: Astrocyte, Y: Array | float = 0.0, pairs: Array | None = None) -> float:
     """Bound on how fast any one variable can decay, 1/s; a step must resolve it."""
-    receptors = p.O_N * np.max(Y) + p.Omega_N * (1 + p.zeta) if p.O_beta else 0.0
+    dynamic = p.O_beta and not p.K_R
+    receptors = p.O_N * np.max(Y) + p.Omega_N * (1 + p.zeta) if dynamic else 0.0
     threshold = 0.5 / p.omega_I  # steepest slope of the threshold flow
     slope = p.F_ex * threshold + p.Omega_5P + p.O_3K / p.K_3K + p.O_delta / p.kappa_delta
     if pairs is not None:
