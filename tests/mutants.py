@@ -310,7 +310,7 @@ MUTANTS = [
     Mutant("beyond.domains", "sign", 12, "a domain that hears much transmits more", "share * y / pools[:, own]", "share * y * pools[:, own]",
            "domains::domains_divide_what_they_transmit_by_what_they_hear"),
     Mutant("beyond.domains", "constant", 12, "a synapse counts itself among its partners", "decay.mean(axis=-1) ** (size - 1)", "decay.mean(axis=-1) ** size",
-           "domains::expected_shares_are_the_mean_over_all_partners"),
+           "domains::moments_of_shares_are_those_over_all_partners"),
     Mutant("beyond.domains", "dropped term", 12, "synapses are drawn with replacement", "max(synapses - size, 0) / (synapses - 1)", "1",
            "domains::scatter_is_that_over_all_assignments"),
     # vision

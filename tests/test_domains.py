@@ -60,23 +60,26 @@ def test_domains_have_the_size_asked_for_and_hold_neighbours():
 
 
 @pytest.mark.parametrize("size", [1, 2, 4])
-def test_expected_shares_are_the_mean_over_all_partners(size):
+def test_moments_of_shares_are_those_over_all_partners(size):
     w = np.array([[0.55, 0.25, 0.15, 0.05], [0.96, 0.03, 0.009, 0.001]])
-    found = domains.expected_shares(w, size)
+    mean, variance = domains.share_moments(w, size)
     for token, row in enumerate(w):
         for a in range(4):
             partners = product(range(4), repeat=size - 1)
-            mean = np.mean([size / (4 * (row[a] + sum(row[b] for b in p))) for p in partners])
-            assert np.isclose(found[token, a], row[a] * mean, rtol=1e-4)
-    assert np.allclose(found.sum(axis=1), 1)
+            found = [row[a] * size / (4 * (row[a] + sum(row[b] for b in p))) for p in partners]
+            assert np.isclose(mean[token, a], np.mean(found), rtol=1e-4)
+            assert np.isclose(variance[token, a], np.var(found), rtol=1e-4, atol=1e-4)
+    assert np.allclose(mean.sum(axis=1), 1)
 
 
-def test_expected_shares_go_from_equal_ones_to_those_of_one_pool():
+def test_mean_shares_go_from_equal_ones_to_those_of_one_pool():
     w = np.random.default_rng(1).dirichlet(np.full(30, 0.5), 3)
-    assert np.allclose(domains.expected_shares(w, 1), 1 / 30, rtol=1e-3)
-    size = 1_000_000
-    step = 30 / size * (w * np.sum(w**2, axis=1, keepdims=True) - w**2)  # the first order
-    assert np.allclose(domains.expected_shares(w, size) - w, step, atol=1e-9)
+    assert np.allclose(domains.share_moments(w, 1)[0], 1 / 30, rtol=1e-3)
+    square = np.sum(w**2, axis=1, keepdims=True)
+    mean, variance = domains.share_moments(w, 1_000_000)
+    assert np.allclose(mean - w, 3e-5 * w * (square - w), atol=1e-9)  # the first order
+    variance = domains.share_moments(w, 3_000)[1]
+    assert np.allclose(variance, w**2 * (30 * square - 1) / 3_000, rtol=0.02)
 
 
 def test_scatter_is_that_over_all_assignments():
@@ -97,4 +100,4 @@ def test_bad_input_is_named():
     with pytest.raises(ValueError, match="along"):
         domains.in_order(2, np.arange(3), 2, "soma")
     with pytest.raises(ValueError, match=r"share.*above 0"):
-        domains.expected_shares(w, 2)
+        domains.share_moments(w, 2)

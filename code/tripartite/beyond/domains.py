@@ -2,7 +2,7 @@
 
 A circuit of m hidden and e output neurons has e m synapses (i, a), each with a process of its own.
 In units of the response of one pool for all, a process at neuron a senses m w_a, w its share, and a
-domain hears the mean over its own synapses: P. Its synapses transmit w_a y_ia / P; of one pool, P = 1.
+domain hears the mean over its own synapses, p_D. They transmit w_a y_ia / p_D; with one pool p_D = 1.
 """
 
 from __future__ import annotations
@@ -48,7 +48,7 @@ def _blocks(synapses: int, size: int) -> Array:
 
 
 def heard(share: Array, labels: Array) -> Array:
-    """What every domain hears, over what one pool for all would hear: P, (tokens, domains).
+    """What every domain hears, over what one pool for all would hear: p_D, (tokens, domains).
 
     share: (tokens, neurons), adds up to one over neurons; labels: (outputs, neurons).
     """
@@ -67,23 +67,26 @@ def divided(share: Array, recalled: Array, labels: Array) -> Array:
     return np.stack([np.sum(share * y / pools[:, own], axis=-1) for y, own in each], axis=-1)
 
 
-def expected_shares(share: Array, size: int, nodes: int = 200) -> Array:
-    """Mean share of every neuron, over all ways to draw a synapse's partners: (tokens, neurons).
+def share_moments(share: Array, size: int, nodes: int = 200) -> tuple[Array, Array]:
+    """Mean and variance of a synapse's share w / p_D over all partners: (tokens, neurons) each.
 
-    A synapse shares its domain with size - 1 others, each of any hidden neuron with equal chance:
-    E w'_a = (size/m) w_a int_0^inf e^(-u w_a) M(u)^(size - 1) du, with M(u) the mean of e^(-u w_b).
-    The integral is summed over log u; means add up to one. share: (tokens, neurons), all above 0.
+    A synapse shares its domain with size - 1 others, each of any hidden neuron with equal chance.
+    1/p_D and 1/p_D^2 are integrals of exponentials, and with M(u) the mean of e^(-u w_b) over neurons
+    E (w/p_D)^r = (w size/m)^r int_0^inf u^(r-1) e^(-u w) M(u)^(size-1) du, summed over log u.
+    Means add up to one. share: (tokens, neurons), all above 0.
     Raises ValueError where size or nodes is below 1, or a share is not above 0.
     """
     check_positive_int(size=size, nodes=nodes)
     if not np.all(share > 0):
         raise ValueError(f"share: smallest is {np.min(share)}: must be above 0")
-    mean = np.empty(share.shape)
+    mean, square = np.empty(share.shape), np.empty(share.shape)
     for token, w in enumerate(share):
-        u = np.geomspace(1e-6 / (size * w.max()), 50.0 / w.min(), nodes)[:, None]
-        decay = np.exp(-u * w)
-        mean[token] = w * ((u[:, 0] * decay.mean(axis=-1) ** (size - 1)) @ decay)
-    return mean / mean.sum(axis=-1, keepdims=True)
+        u = np.geomspace(1e-6 / (size * w.max()), 50.0 / w.min(), nodes)
+        decay = np.exp(-u[:, None] * w)
+        weight = u * np.log(u[1] / u[0]) * decay.mean(axis=-1) ** (size - 1)
+        each = w * size / len(w)
+        mean[token], square[token] = each * (weight @ decay), each**2 * (weight * u @ decay)
+    return mean / mean.sum(axis=-1, keepdims=True), square - mean**2
 
 
 def scatter(share: Array, outputs: int, size: int) -> Array:
