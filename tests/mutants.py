@@ -307,7 +307,7 @@ MUTANTS = [
     Mutant("beyond.domains", "normalisation", 12, "a domain divides by the sum of its synapses, not by their mean",
            "np.stack(sums) / np.bincount(synapses)", "np.stack(sums)",
            "domains::domains_divide_what_they_transmit_by_what_they_hear"),
-    Mutant("beyond.domains", "sign", 12, "a domain that hears much transmits more", "share * y / pools[:, own]", "share * y * pools[:, own]",
+    Mutant("beyond.domains", "sign", 12, "a domain that hears much transmits more", "gain = (1.0 / heard(share, labels)).T", "gain = heard(share, labels).T",
            "domains::domains_divide_what_they_transmit_by_what_they_hear"),
     Mutant("beyond.domains", "constant", 12, "a synapse counts itself among its partners", "decay.mean(axis=-1) ** (size - 1)", "decay.mean(axis=-1) ** size",
            "domains::moments_of_shares_are_those_over_all_partners"),

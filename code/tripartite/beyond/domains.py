@@ -62,9 +62,9 @@ def divided(share: Array, recalled: Array, labels: Array) -> Array:
 
     share: (tokens, neurons); recalled: (outputs, neurons), y; labels: (outputs, neurons).
     """
-    pools = heard(share, labels)
+    gain = (1.0 / heard(share, labels)).T  # (domains, tokens)
     each = zip(recalled, labels, strict=True)
-    return np.stack([np.sum(share * y / pools[:, own], axis=-1) for y, own in each], axis=-1)
+    return np.stack([np.sum((share * y).T * gain[own], axis=0) for y, own in each], axis=-1)
 
 
 def share_moments(share: Array, size: int, nodes: int = 200) -> tuple[Array, Array]:
