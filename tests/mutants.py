@@ -324,6 +324,16 @@ MUTANTS = [
            "living::the_fastest_astrocyte_event_by_event_is_what_small_steps_give"),
     Mutant("beyond.living", "constant", 18, "a tree of compartments without branches", "np.stack([(child - 1) // 2, child], axis=1)", "np.stack([child - 1, child], axis=1)",
            "living::a_tree_joins_every_compartment_once_and_branches_hang_together"),
+    # domains
+    Mutant("beyond.domains", "normalisation", 12, "a domain divides by the sum of its synapses, not by their mean",
+           "np.stack(sums) / np.bincount(synapses)", "np.stack(sums)",
+           "domains::domains_divide_what_they_transmit_by_what_they_hear"),
+    Mutant("beyond.domains", "sign", 12, "a domain that hears much transmits more", "gain = (1.0 / heard(share, labels)).T", "gain = heard(share, labels).T",
+           "domains::domains_divide_what_they_transmit_by_what_they_hear"),
+    Mutant("beyond.domains", "constant", 12, "a synapse counts itself among its partners", "decay.mean(axis=-1) ** (size - 1)", "decay.mean(axis=-1) ** size",
+           "domains::moments_of_shares_are_those_over_all_partners"),
+    Mutant("beyond.domains", "dropped term", 12, "synapses are drawn with replacement", "max(synapses - size, 0) / (synapses - 1)", "1",
+           "domains::scatter_is_that_over_all_assignments"),
     # vision
     Mutant("vision", "axis", 10, "patches go column by column", "np.moveaxis(cut, (-5, -3, -1, -4, -2), (-5, -4, -3, -2, -1))", "np.moveaxis(cut, (-3, -5, -1, -4, -2), (-5, -4, -3, -2, -1))",
            "vision::patches_go_row_by_row_after_the_class_token"),
@@ -332,7 +342,7 @@ MUTANTS = [
     # tuning
     Mutant("beyond.working", "time", 13, "the window reaches one token further", "earlier = xp.tril(ones, k=i - t - window)",
            "earlier = xp.tril(ones, k=i - t - window - 1)", "working::every_pair_is_what_it_should_be"),
-    Mutant("beyond.working", "time", 13, "causal queries see the near future", "return held & xp.tril(ones, k=i - t) if causal else held",
+    Mutant("beyond.working", "time", 13, "causal queries see the near future", "return held & causal_mask(scores) if causal else held",
            "return held", "working::without_neurons_only_the_window_is_seen"),
     Mutant("beyond.working", "dropped term", 13, "a near pair counts twice, exactly and by the neurons", "xp.where(held, 1.0, pairs)",
            "xp.where(held, 1.0 + pairs * xp.exp(xp.where(held, scale - s, 0.0 * s)), pairs)", "working::every_pair_is_what_it_should_be"),
