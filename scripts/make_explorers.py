@@ -1,46 +1,49 @@
 """Sweeps behind the explorers: python scripts/make_explorers.py [NAME ...], about ten minutes in all.
 
-Executes a chapter's own cells up to the functions that its figures use, then calls them for every
-choice. A test compares the default choice with the chapter's committed figure.
+Each computes a figure of a chapter for every choice, at the chapter's defaults otherwise. A test
+compares the default choice with the chapter's committed figure.
 """
 
-import os
 import sys
-import tempfile
 
 import numpy as np
 from tqdm import tqdm
 
-from companion.chapters import Chapter, find
-from companion.paths import BOOK, DATA
-from tripartite import attention, features, network
+from common import DATA, text
+from companion.fetch import model_directory
+from tripartite import astrocyte, attention, dynamics, features, network, pretrained
+from tripartite.beyond import robustness
+
+SEED = 0
 
 
-def functions_of(chapter: Chapter, last: str) -> dict:
-    """What a chapter has defined after the cell of this id, at its default parameters."""
-    os.environ |= {"TRIPARTITE_QUIET": "1", "TRIPARTITE_FIGURES": tempfile.mkdtemp()}
-    os.chdir(BOOK)
-    names = {}
-    for cell in chapter.code_cells():
-        exec(compile(cell.source, chapter.slug, "exec"), names)
-        if cell.id == last:
-            return names
-    raise LookupError(f"{chapter.slug}: has no cell {last}")
+def rms(x, axis=None):
+    return np.sqrt(np.mean(np.square(x), axis=axis))
+
+
+def heads():
+    """Queries, keys and values of all heads of the language model, for chapter 4's text."""
+    model = pretrained.load(model_directory("all-MiniLM-L6-v2"))
+    return model.heads(model.tokenize(text("attention"), max_tokens=model.n_positions).ids)
 
 
 def normaliser() -> dict:
     """Response over normaliser, token by token, for every head and number of neurons."""
-    c = functions_of(find("04"), "65c6c8be")
+    Q, K, V = heads()
+    log_z = attention.log_normaliser(Q, K)
+    single = [x.astype(np.float32) for x in (Q, K, V)]
     sizes = [100, 300, 1_000, 3_000, 10_000, 30_000, 100_000]
-    shape = (c["n_layers"], c["n_heads"], len(sizes), c["n_tokens"])
-    ratio = np.zeros(shape)
-    for layer, head in tqdm(list(np.ndindex(shape[:2]))):
-        for k, m in enumerate(sizes):
-            ratio[layer, head, k] = c["response"](m, c["seed"], layer, head)
+    ratio = np.zeros((*Q.shape[:2], len(sizes), Q.shape[2]))
+    for layer, head in tqdm(list(np.ndindex(Q.shape[:2]))):
+        q, k, v = (x[layer, head] for x in single)
+        for n, m in enumerate(sizes):
+            phi = features.sample("positive", m, q.shape[1], SEED, like=q)
+            reading = network.attend(phi, q, k, v)
+            ratio[layer, head, n] = np.exp(reading.log_response - log_z[layer, head])
     tiny = np.finfo(np.float32).tiny
     return {
         "n_small": np.array(sizes),
-        "log10_Z": (c["log_z"] / np.log(10)).astype(np.float32),
+        "log10_Z": (log_z / np.log(10)).astype(np.float32),
         "log10_ratio": np.log10(np.maximum(ratio, tiny)).astype(np.float16),
         "error": np.median(np.abs(ratio - 1), axis=-1).astype(np.float32),
     }
@@ -48,17 +51,17 @@ def normaliser() -> dict:
 
 def tuning() -> dict:
     """Errors of response and output, for every head, tuning curve and number of neurons."""
-    c = functions_of(find("04"), "65c6c8be")
+    Q, K, V = heads()
     sizes = [30, 100, 300, 1_000, 3_000, 10_000]
     kinds = list(features.TUNINGS)
-    shape = (c["n_layers"], c["n_heads"], len(kinds), len(sizes))
+    shape = (*Q.shape[:2], len(kinds), len(sizes))
     of_p, of_output = np.zeros(shape), np.zeros(shape)
     for layer, head in tqdm(list(np.ndindex(shape[:2]))):
-        q, k, v = (c[name][layer, head] for name in "QKV")
+        q, k, v = (x[layer, head] for x in (Q, K, V))
         exact = attention.softmax_attention(q, k, v)
-        Z = np.exp(c["log_z"][layer, head])
+        Z = np.exp(attention.log_normaliser(q, k))
         for at in np.ndindex(shape[2:]):
-            phi = features.sample(kinds[at[0]], sizes[at[1]], q.shape[1], c["seed"])
+            phi = features.sample(kinds[at[0]], sizes[at[1]], q.shape[1], SEED)
             reading = network.attend(phi, q, k, v)
             of_p[layer, head][at] = np.median(np.abs(reading.response / Z - 1))
             of_output[layer, head][at] = np.linalg.norm(reading.output - exact)
@@ -73,7 +76,7 @@ def tuning() -> dict:
 
 def calcium() -> dict:
     """Calcium and IP3 of both published cells from an empty state, for constant stimuli."""
-    c = functions_of(find("06"), "549550bc")
+    empty = astrocyte.at_rest()[:, 0]  # no receptor bound, no IP3, no calcium
     sets = ["stimberg2019-ex2", "stimberg2019-ex4"]
     stimuli = [
         0,
@@ -101,11 +104,9 @@ def calcium() -> dict:
     C = np.zeros((2, len(stimuli), 401))
     IP3, bounds = C.copy(), np.zeros((2, len(stimuli), 3))
     for (i, j), _ in tqdm(list(np.ndenumerate(bounds[..., 0]))):
-        run = c["astrocyte"].trace(
-            c["astrocyte"].ASTROCYTES[sets[i]], times, c["empty"], Y=stimuli[j]
-        )
+        run = astrocyte.trace(astrocyte.ASTROCYTES[sets[i]], times, empty, Y=stimuli[j])
         C[i, j], IP3[i, j] = run.C[shown], run.I[shown]
-        at, _ = c["peaks"](times[late], run.C[late])
+        at, _ = astrocyte.peaks(times[late], run.C[late])
         low, high = run.C[late].min(), run.C[late].max()
         period = np.diff(at).mean() if high - low > 1e-3 and len(at) > 2 else np.nan
         bounds[i, j] = low, high, period
@@ -121,26 +122,39 @@ def calcium() -> dict:
 
 def time() -> dict:
     """Gain and output around the turn from writing to reading, for gains and neurons of any speed."""
-    c = functions_of(find("09"), "3d0f4772")
+    n, T, per_token = 16, 0.5, 40
+    recording = pretrained.load_recording(DATA / "recordings/minilm-attention.safetensors")
+    q, k, v = (x[0, 0][:n] for x in recording[:3])
+    softmax = attention.softmax_attention(q, k, v)
+    unit = 0.5 * np.median(attention.log_normaliser(q, k))  # of hidden activity
+    random_phi = features.sample("positive", 100_000, q.shape[1], SEED)
+    exact, random = (
+        dynamics.rotated(dynamics.stream(phi, q, k, v, log_scale=unit))
+        for phi in (features.finite_set(np.concatenate([q, k])), random_phi)
+    )
+    both = exact._replace(
+        hidden=np.stack([exact.hidden, random.hidden]),
+        output=np.stack([exact.output, random.output]),
+    )
     gains = [0.005, 0.02, 0.05, 0.12, 0.3, 0.6, 1.2, 3.0, 10.0]
     neurons = [0.005, 0.02, 0.05, 0.1]
-    n, T, per_token = c["n_tokens"], c["presentation"], 40
-    static = c["network"].attend(c["random_phi"], c["q"], c["k"], c["v"])
-    level = static.response * np.exp(-2 * c["unit"])
-    unit = int(np.argmax(np.std(static.output[:6], axis=0)))
+    static = network.attend(random_phi, q, k, v)
+    level = static.response * np.exp(-2 * unit)
+    shown_output = int(np.argmax(np.std(static.output[:6], axis=0)))
     shown = np.arange(1, 8 * per_token + 1) * T / per_token + (n - 2) * T
     P, l = (np.zeros((len(gains), len(neurons), shown.size)) for _ in range(2))
     error = np.zeros((len(gains), len(neurons), 2))
     for i, j in tqdm(list(np.ndindex(P.shape[:2]))):
-        times = c["Times"](T, neurons[j], neurons[j], gains[i])
-        state = c["dynamics"].rest(c["both"])
-        steps = c["dynamics"].steps_needed(state, c["both"], times)
-        run = list(c["dynamics"].trajectory(state, c["both"], times, steps))
+        times = dynamics.Times(T, neurons[j], neurons[j], gains[i])
+        state = dynamics.rest(both)
+        steps = dynamics.steps_needed(state, both, times)
+        run = list(dynamics.trajectory(state, both, times, steps))
         seconds = (np.arange(len(run)) + 1) * T / steps
         P[i, j] = np.interp(shown, seconds, [s.gain[1] for s in run])
-        l[i, j] = np.interp(shown, seconds, [s.output[1, unit] for s in run])
+        l[i, j] = np.interp(shown, seconds, [s.output[1, shown_output] for s in run])
         ends = np.array([s.output for s in run[steps - 1 :: steps]])[n:]
-        error[i, j] = [c["error"](ends[:, k], c["softmax"]) for k in range(2)]
+        apart = np.linalg.norm(ends - softmax[:, None], axis=(0, 2))
+        error[i, j] = apart / np.linalg.norm(softmax)
     return {
         "tau_gain": np.array(gains),
         "tau_neuron": np.array(neurons),
@@ -148,7 +162,7 @@ def time() -> dict:
         "P": P.astype(np.float32),
         "l": l.astype(np.float32),
         "P_static": 1 / level[:6],
-        "l_static": static.output[:6, unit],
+        "l_static": static.output[:6, shown_output],
         "error_exact": error[..., 0].astype(np.float32),
         "error_random": error[..., 1].astype(np.float32),
     }
@@ -156,29 +170,36 @@ def time() -> dict:
 
 def lesions() -> dict:
     """Turn and length of the output with silenced processes, for heads of layer 0 and deaf gains."""
-    c = functions_of(find("12"), "a2e4ebf7")
-    gains, fractions = [0.0, 0.5, 1.0, 2.0, 3.0, 5.0, 10.0, 20.0], c["fractions"]
+    recording = pretrained.load_recording(DATA / "recordings/minilm-attention.safetensors")
+    gains = [0.0, 0.5, 1.0, 2.0, 3.0, 5.0, 10.0, 20.0]
+    fractions = np.array([0, 0.02, 0.05, 0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 0.9, 0.95, 1])
     shape = (12, len(gains), len(fractions))
     turn, length, theory = np.zeros(shape), np.zeros(shape), np.zeros(shape)
     length_numb = np.full((12, len(fractions)), np.nan)
     for head in tqdm(range(12)):
-        circuits = [c["healthy"].__wrapped__(head, c["n_neurons"], s) for s in c["seeds"]]
+        q, k, v = (x[0, head][:64] for x in recording[:3])
+        circuits = [
+            robustness.circuit(features.sample("positive", 4_000, q.shape[1], s), q, k, v)
+            for s in range(8)
+        ]
 
-        def injured(injury, i):
+        def injured(injury, i, circuits=circuits):
+            """Length and turn, (circuits, tokens) each."""
+            rngs = (np.random.default_rng([s, i]) for s in range(len(circuits)))
             both = [
-                c["compare"](injury(x, fractions[i], np.random.default_rng([s, i])), x.exact)
-                for s, x in zip(c["seeds"], circuits)
+                robustness.compare(injury(c, rng), c.exact)
+                for c, rng in zip(circuits, rngs, strict=True)
             ]
-            return np.moveaxis(np.array(both), 1, 0)  # length and turn, (seeds, tokens)
+            return np.moveaxis(np.array(both), 1, 0)
 
-        for i in range(len(fractions)):
-            if fractions[i] < 1:
-                length_numb[head, i] = injured(c["numb"], i)[0].mean()
-            for k, c["deaf_gain"] in enumerate(gains):
-                l, t = injured(c["deaf"], i)
-                length[head, k, i], turn[head, k, i] = l.mean(), c["rms"](t, axis=-1).mean()
-                expected = [c["deaf_theory"](x, fractions[i]) for x in circuits]
-                theory[head, k, i] = c["rms"](expected)
+        for i, f in enumerate(fractions):
+            if f < 1:
+                numb = injured(lambda c, rng, f=f: robustness.numb(c, f, rng), i)
+                length_numb[head, i] = numb[0].mean()
+            for j, b in enumerate(gains):
+                l, t = injured(lambda c, rng, f=f, b=b: robustness.deaf(c, f, b, rng), i)
+                length[head, j, i], turn[head, j, i] = l.mean(), rms(t, axis=-1).mean()
+                theory[head, j, i] = rms([robustness.deaf_turn(c, f, b) for c in circuits])
     return {
         "head": np.arange(12),
         "deaf_gain": np.array(gains),

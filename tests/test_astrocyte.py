@@ -614,3 +614,11 @@ def test_impossible_spikes_records_and_states_are_refused(changed, message):
     given = {"spikes": [1.0], "times": [2.0], "initial": (0.0, 0.2, 0.1, 0.8)} | changed
     with pytest.raises(ValueError, match=message):
         astrocyte.driven(ASTROCYTES["depitta2009-am"], astrocyte.Inward(), **given)
+
+
+def test_peaks_lie_between_samples():
+    t = np.arange(0, 20, 0.1)
+    at, height = astrocyte.peaks(t, np.cos(t - 1.234) + 2)
+    np.testing.assert_allclose(at, 1.234 + 2 * np.pi * np.arange(3), atol=1e-3)
+    np.testing.assert_allclose(height, 3, atol=1e-5)
+    assert astrocyte.peaks(t, t)[0].size == 0

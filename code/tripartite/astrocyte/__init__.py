@@ -18,6 +18,7 @@ from .calcium import (
     equilibria,
     gate,
     jacobian,
+    peaks,
     rates,
     threshold_flow,
     trace,
@@ -40,7 +41,7 @@ from .tissue import (
 __all__ = [
     "ASTROCYTES", "Astrocyte",
     "COOPERATIVITY", "Equilibria", "Input", "State", "at_rest", "bound", "calcium_nullcline", "check_input", "check_state",
-    "equilibria", "gate", "jacobian", "rates", "threshold_flow", "trace",
+    "equilibria", "gate", "jacobian", "peaks", "rates", "threshold_flow", "trace",
     "Recording", "check_step", "coupling", "fastest_rate", "gate_noise", "lattice", "ring",
     "simulate", "step",
     "Inward", "driven", "slow_inward_current",
