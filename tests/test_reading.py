@@ -768,6 +768,14 @@ def test_pictures_of_the_story_are_drawn_from_data(tmp_path, monkeypatch):
         assert one == other, picture.name
 
 
+def test_the_abstract_has_the_numbers_that_the_checks_observed():
+    committed = (ROOT / "book/_static/abstract.svg").read_text(encoding="utf-8")
+    numbers = re.compile(r'font-size="38"[^>]*>([^<]*)<')
+    drawn = extension("draw_abstract").picture()
+    assert numbers.findall(committed) == numbers.findall(drawn)  # else: run draw_abstract.py
+    assert len(numbers.findall(drawn)) == 6 and committed == drawn
+
+
 # --- how much code is shown -------------------------------------------------------------------------
 
 VISIBLE = (
