@@ -3,6 +3,7 @@
 import functools
 import http.server
 import json
+import os
 import shutil
 import subprocess
 import sys
@@ -21,7 +22,7 @@ from companion.claims import recorded
 from companion.parameters import ParameterError
 from companion.paths import ROOT
 
-SLUGS = ("05-presynaptic-terminal", "09-continuous-time")
+SLUGS = ("05-presynaptic-terminal", "09-continuous-time", "18-living")
 MINUTES = 300_000  # milliseconds, on a machine that does other work
 
 
@@ -87,6 +88,42 @@ def test_stand_in_reads_safetensors_as_the_package_does(tmp_path):
     path.write_bytes(b"\x02\0\0\0\0\0\0\0no")
     with pytest.raises(inpage_safetensors.SafetensorError, match="header"):
         inpage_safetensors.safe_open(path, "numpy")
+
+
+def test_a_chapter_without_its_model_runs_from_a_recording(tmp_path):
+    """What a page holds of chapter 4, in a Python of its own that has none of the book's modules."""
+    code = (
+        "import sys; sys.path.insert(0, 'book/_ext'); import json, live; from pathlib import Path\n"
+        "chapter, folder = live.find('04'), Path(sys.argv[1])\n"
+        "for name, content in (live.modules() | live.data(chapter)).items():\n"
+        "    path = folder / name; path.parent.mkdir(parents=True, exist_ok=True)\n"
+        "    path.write_bytes(content)\n"
+        "(folder / 'page.json').write_text(json.dumps(live.described(chapter)))"
+    )
+    environment = os.environ | {"PYTHONPATH": str(ROOT / "code")}
+    subprocess.run(
+        [sys.executable, "-c", code, str(tmp_path)], cwd=ROOT, env=environment, check=True
+    )
+    code = (
+        "import json, sys; sys.path.insert(0, 'code'); from companion import execute\n"
+        "page, shown = json.load(open('page.json')), []\n"
+        "values = {p['name']: p['default'] for p in page['parameters']}\n"
+        "execute(page['cells'], values, shown.append)\n"
+        "print(values['source'], sum(m['same'] for m in shown if 'svg' in m),\n"
+        "      all(m['claim']['holds'] for m in shown if 'claim' in m))\n"
+        "print(*{m['reason'] for m in shown if 'reason' in m}, sep='; ')"
+    )
+    environment |= {"PYTHONPATH": "", "MPLBACKEND": "agg"}
+    result = subprocess.run(
+        [sys.executable, "-P", "-c", code],
+        cwd=tmp_path,
+        env=environment,
+        capture_output=True,
+        text=True,
+    )
+    chosen, left = result.stdout.splitlines()
+    assert chosen == f"recording {len(find('04').figures())} True", result.stderr
+    assert left == "it makes an explorer, which holds results of many runs already"
 
 
 # --- the files ---

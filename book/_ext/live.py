@@ -77,6 +77,8 @@ def modules():
     files |= {f"code/companion/{name}.py": CODE / "companion" / f"{name}.py" for name in SHARED}
     files["code/companion/companion.mplstyle"] = CODE / "companion/companion.mplstyle"
     files["code/companion/__init__.py"] = CODE / "companion/inpage.py"
+    for name in ("fetch", "inputs", "notebooks"):
+        files[f"code/companion/{name}.py"] = CODE / "companion/inpage_models.py"
     files["code/safetensors/__init__.py"] = CODE / "companion/inpage_safetensors.py"
     package = Path(find_spec("array_api_compat").origin).parent
     for path in package.rglob("*.py"):
@@ -108,7 +110,8 @@ def described(chapter):
         {
             "name": p.name,
             "kind": p.kind.__name__,
-            "default": str(p.default),
+            # a page has recordings, and no model to run
+            "default": "recording" if "recording" in p.choices else str(p.default),
             "meaning": p.meaning,
             "unit": p.unit,
             "allowed": p.allowed.replace("_", "") if p.limits else p.allowed,

@@ -206,7 +206,7 @@ def poisson(
         )
     rng = np.random.default_rng(seed)
     steps = round(duration / dt)
-    counts = rng.binomial(steps, rate * dt)
+    counts = rng.binomial(steps, rate * dt).astype(np.intp)  # a browser counts in 32 bits
     terminal = np.repeat(np.arange(n), counts)
     step = np.concatenate([rng.choice(steps, c, replace=False) for c in counts] or [[]])
     order = np.lexsort((terminal, step))

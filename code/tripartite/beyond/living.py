@@ -81,7 +81,7 @@ def token_spikes(rate: Array, steps: int, dt: float, rng: np.random.Generator):
 
     rate: (n,) per s; steps of dt s. Returns times and terminals, (spikes,) each, in order.
     """
-    counts = rng.poisson(rate * steps * dt)
+    counts = rng.poisson(rate * steps * dt).astype(np.intp)  # a browser counts in 32 bits
     terminal = np.repeat(np.arange(len(rate)), counts)
     step = rng.integers(0, steps, len(terminal))
     spike = np.unique(step * len(rate) + terminal)  # a second one in a step is lost
