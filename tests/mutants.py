@@ -426,6 +426,8 @@ MUTANTS = [
            "working::a_stream_token_by_token_is_the_whole"),
     Mutant("beyond.working", "time", 19, "the first tokens leave with the others", "gone = slice(held.first, held.first + leaving)", "gone = slice(0, leaving)",
            "working::a_stream_token_by_token_is_the_whole"),
+    Mutant("beyond.decoder", "time", 19, "a resumed state has forgotten how many tokens it read", "return State(tokens, tuple(layers))", "return State(0, tuple(layers))",
+           "decoder::a_state_is_saved_and_goes_on_where_it_was"),
     Mutant("beyond.recruiting", "constant", 19, "merging costs the distance alone, whatever the numbers of keys", "cost = g * n / (g + n) * np.sum(", "cost = np.sum(",
            "recruiting::pairs_merge_as_lists_do"),
     Mutant("beyond.recruiting", "dropped term", 19, "the values of a neuron that merges are lost", "            H[head, :, one] += H[head, :, place]\n", "",

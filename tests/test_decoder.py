@@ -172,18 +172,21 @@ def test_the_model_is_what_its_equations_say(small):
     np.testing.assert_allclose(logits, by_loops(weights, IDS), rtol=1e-10, atol=1e-10)
 
 
-@pytest.mark.parametrize("hold", ["exact", "window", "circuit", "both", "recruited"])
+PHI = features.sample("positive", 30, D, seed=0)
+MEMORIES = {
+    "exact": decoder.exact,
+    "window": lambda layer: working.hold(None, 4, 1),
+    "circuit": lambda layer: working.hold(PHI, 0),
+    "both": lambda layer: working.hold(PHI, 4, 1),
+    "recruited": lambda layer: recruiting.hold(3, 4, 1),
+}
+
+
+@pytest.mark.parametrize("hold", MEMORIES)
 @pytest.mark.parametrize("prompt", [1, 5, 12])
 def test_step_by_step_is_all_at_once(small, hold, prompt):
     model, _ = small
-    phi = features.sample("positive", 30, D, seed=0)
-    memory = {
-        "exact": decoder.exact,
-        "window": lambda layer: working.hold(None, 4, 1),
-        "circuit": lambda layer: working.hold(phi, 0),
-        "both": lambda layer: working.hold(phi, 4, 1),
-        "recruited": lambda layer: recruiting.hold(3, 4, 1),
-    }[hold]
+    memory = MEMORIES[hold]
     whole, end, _ = decoder.listen(model, IDS, decoder.blank(model, memory))
     logits, state, readings = decoder.listen(model, IDS[:prompt], decoder.blank(model, memory))
     found = [logits]
@@ -209,6 +212,35 @@ def test_a_state_is_a_value(small):
     decoder.listen(model, IDS[3:9], state)
     again, _, _ = decoder.listen(model, IDS[6:], state)
     np.testing.assert_array_equal(once, again)
+
+
+@pytest.mark.parametrize("hold", MEMORIES)
+def test_a_state_is_saved_and_goes_on_where_it_was(small, hold, tmp_path):
+    model, _ = small
+    blank, path = decoder.blank(model, MEMORIES[hold]), tmp_path / "state.safetensors"
+    for read in (2, 8):  # before anything has left the window, and after
+        _, state, _ = decoder.listen(model, IDS[:read], blank)
+        decoder.save(state, path)
+        resumed = decoder.resume(path, blank)
+        here, after, _ = decoder.listen(model, IDS[read : read + 1], state)
+        there, after_too, _ = decoder.listen(model, IDS[read : read + 1], resumed)
+        np.testing.assert_array_equal(here, there)
+        assert after.tokens == after_too.tokens
+    assert [p.name for p in tmp_path.iterdir()] == [path.name]
+
+
+def test_a_state_of_another_model_or_memory_is_refused(small, tmp_path):
+    model, _ = small
+    path = tmp_path / "state.safetensors"
+    starts = {name: decoder.blank(model, hold) for name, hold in MEMORIES.items()}
+    _, state, _ = decoder.listen(model, IDS[:8], starts["both"])
+    decoder.save(state, path)
+    with pytest.raises(ValueError, match="must have 2 and none"):
+        decoder.resume(path, starts["both"]._replace(layers=starts["both"].layers[:1]))
+    with pytest.raises(ValueError, match="and none"):
+        decoder.resume(path, state)
+    with pytest.raises(ValueError, match="another kind of memory"):
+        decoder.resume(path, starts["recruited"])
 
 
 def test_speaking_takes_the_likeliest_or_draws(small):

@@ -9,6 +9,7 @@ Touvron et al. 2023; Su et al. 2021 (rotation); Ainslie et al. 2023 (groups); Sh
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -19,7 +20,7 @@ import numpy as np
 from .. import gguf
 from ..checks import check_positive_int, is_finite
 from ..encoder import Array, silu
-from ..network import Reading
+from ..network import Memory, Reading
 from . import recruiting, working
 
 Held = working.Held | recruiting.Held
@@ -163,6 +164,66 @@ def predict(model: Decoder, x: Array) -> Array:
 def blank(model: Decoder, hold: Callable[[int], Held]) -> State:
     """The state in which nothing was read; hold gives each layer's memory by its number."""
     return State(0, tuple(hold(layer) for layer in range(len(model.blocks))))
+
+
+def save(state: State, path: str | Path) -> None:
+    """Write a state into a file of safetensors, whole or not at all. Tuning and sizes are not in it."""
+    from safetensors.numpy import save_file
+
+    arrays = {
+        f"{layer}.{name}": np.ascontiguousarray(x)
+        for layer, held in enumerate(state.layers)
+        for name, x in _written(held).items()
+    }
+    partial = Path(f"{path}.part")
+    save_file(arrays, partial, {"tokens": str(state.tokens), "layers": str(len(state.layers))})
+    os.replace(partial, path)
+
+
+def resume(path: str | Path, start: State) -> State:
+    """The state that was saved, for the memories of start, in which nothing was read.
+
+    Raises ValueError where start has other layers or other memories than what was saved.
+    """
+    from safetensors import safe_open
+
+    with safe_open(path, "numpy") as file:
+        said = file.metadata() or {}
+        arrays = {name: file.get_tensor(name) for name in file.keys()}
+    if said.get("layers") != str(len(start.layers)) or start.tokens:
+        raise ValueError(
+            f"start has {len(start.layers)} layers and has read {start.tokens} tokens: "
+            f"must have {said.get('layers')} and none"
+        )
+    tokens, layers = int(said["tokens"]), []
+    for layer, held in enumerate(start.layers):
+        parts = {n.partition(".")[2]: x for n, x in arrays.items() if n.startswith(f"{layer}.")}
+        pairs = {name: parts.pop(name, None) for name in ("keys", "values")}
+        held = held._replace(**pairs, tokens=tokens)
+        try:
+            if isinstance(held, recruiting.Held):
+                recruits = recruiting.Recruits(parts.pop("centres"), **parts) if parts else None
+                held = held._replace(recruits=recruits)
+            else:
+                memory = Memory(held.phi, **parts) if parts else None  # type: ignore[arg-type]
+                held = held._replace(memory=memory)
+        except (KeyError, TypeError):
+            raise ValueError(f"{path}: layer {layer} holds another kind of memory") from None
+        layers.append(held)
+    return State(tokens, tuple(layers))
+
+
+def _written(held: Held) -> dict[str, Array]:
+    """The arrays that a memory has written so far, by name."""
+    inner = held.recruits if isinstance(held, recruiting.Held) else held.memory
+    parts = {"keys": held.keys, "values": held.values} | ({} if inner is None else _parts(inner))
+    return {name: x for name, x in parts.items() if x is not None}
+
+
+def _parts(inner: recruiting.Recruits | Memory) -> dict[str, Array]:
+    """By names that differ from those of exact pairs; the population is not among them."""
+    names = {"keys": "centres"} if isinstance(inner, recruiting.Recruits) else {}
+    return {names.get(n, n): x for n, x in inner._asdict().items() if n != "phi"}
 
 
 def exact(layer: int) -> working.Held:
