@@ -25,10 +25,21 @@ def test_there_are_chapters():
 @every_chapter
 def test_chapter_was_executed_in_order_without_errors(chapter):
     cells = [cell for cell in chapter.code_cells() if cell.source.strip()]
-    assert [cell.execution_count for cell in cells] == list(range(1, len(cells) + 1))
+    counts = [cell.execution_count for cell in cells]
+    assert counts == list(range(1, len(cells) + 1)), f"tripartite accept {chapter.number}"
     outputs = [output for cell in cells for output in cell.outputs]
     assert not [output for output in outputs if output.output_type == "error"]
     assert not [output for output in outputs if output.get("name") == "stderr"]
+
+
+@every_chapter
+def test_chapter_and_the_page_of_claims_name_what_it_checks(chapter):
+    checked = {claim["paper_claim"] for claim in chapter.claims().values()}
+    head = re.search(r"^- \*\*Carries\*\*(.*)", chapter.read().cells[0].source, re.M)[1]
+    assert checked <= set(re.findall(r"\bC\d\b", head)), "its line Carries"
+    page = (ROOT / "book/claims.md").read_text(encoding="utf-8")
+    rows = re.findall(r"^\| (C\d) \| [^|]* \|([^|]*)\|[^|]*\|$", page, re.M)
+    assert checked <= {name for name, where in rows if f"<{chapter.slug}>" in where}, "claims.md"
 
 
 @every_chapter

@@ -84,9 +84,8 @@ def test_doctor_reports_every_check_and_fails_on_a_problem(monkeypatch, tmp_path
     result = invoke("doctor", "--json")
     assert result.exit_code == 1
     checks = {check["name"]: check for check in json.loads(result.output)}
-    assert (
-        checks["models"]["state"] == "problem" and checks["models"]["advice"] == "tripartite fetch"
-    )
+    assert checks["models"]["state"] == "warning"  # make book fetches them
+    assert checks["models"]["advice"].startswith("tripartite fetch")
     assert "lacks all-MiniLM-L6-v2" in checks["models"]["found"]
     assert checks["kernel"]["state"] == "ok", checks["kernel"]
     assert checks["packages"]["state"] == "ok", checks["packages"]

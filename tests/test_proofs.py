@@ -53,7 +53,7 @@ def test_a_run_is_kept_once_and_an_error_is_not(accepted, tmp_path):
 
 
 def test_a_new_chapter_is_tried_alone_with_the_same_seeds(monkeypatch, tmp_path):
-    """The others keep what they have shown; a draw of another date keeps nothing."""
+    """The others keep what they have shown; a draw of another date would lose it, and is refused."""
     monkeypatch.setattr(results, "RESULTS", tmp_path)
     monkeypatch.setattr(
         seeds, "rerun", lambda slug, values, kept, of: {"seconds": 1, "claims": {}} | values
@@ -74,9 +74,11 @@ def test_a_new_chapter_is_tried_alone_with_the_same_seeds(monkeypatch, tmp_path)
         == first["chapters"]["02-attention-as-a-kernel"]
     )
     assert both["drawn"] == first["drawn"]
-    later = tried("03", "--date", "2027-01-11")
-    assert list(later["chapters"]) == ["03-neuron-astrocyte-network"]
-    assert set(later["drawn"]) == {"2027-01-04", "2027-01-11"}
+    third = tried("03")  # of the last draw, whatever the day
+    assert len(third["chapters"]) == 3 and third["drawn"] == first["drawn"]
+    monkeypatch.setattr("sys.argv", ["seeds", "--number", "3", "--date", "2027-01-11", "03"])
+    with pytest.raises(SystemExit, match="must be that of the last draw, 2027-01-04"):
+        seeds.main()
     monkeypatch.setattr("sys.argv", ["seeds", "1"])
     with pytest.raises(SystemExit, match="no seed in 01-transformer-block"):
         seeds.main()

@@ -18,7 +18,8 @@ Log = dict[str, dict[str, list[dict]]]
 def read(text: str | None = None) -> Log:
     """Chapter -> claim -> entries, oldest first; of the given text, else of book/bounds.yml."""
     if text is None:
-        text = (BOOK / FILE).read_text(encoding="utf-8")
+        path = BOOK / FILE
+        text = path.read_text(encoding="utf-8") if path.exists() else ""
     return yaml.safe_load(text) or {}
 
 
@@ -28,8 +29,8 @@ def in_force(log: Log, slug: str, name: str) -> dict | None:
     return entries[-1] if entries and "bound" in entries[-1] else None
 
 
-def problems(log: Log, claims: dict[str, dict[str, dict]]) -> list[str]:
-    """What is wrong with the log: claims (chapter -> name -> claim) without the bound in force, ..."""
+def without_bound(log: Log, claims: dict[str, dict[str, dict]]) -> list[str]:
+    """A line for each claim (chapter -> name -> claim) whose bound is not the one in force."""
     found = []
     for slug, known in claims.items():
         for name, claim in known.items():
@@ -40,6 +41,12 @@ def problems(log: Log, claims: dict[str, dict[str, dict]]) -> list[str]:
                     f"{slug}: {name}: its bound is {claim['bound']!r}, book/{FILE} has {logged!r}: "
                     "add an entry with today's date and the reason"
                 )
+    return found
+
+
+def problems(log: Log, claims: dict[str, dict[str, dict]]) -> list[str]:
+    """What is wrong with the log: claims without their bound, entries without date or reason, ..."""
+    found = without_bound(log, claims)
     for slug, entries_of in log.items():
         for name, entries in entries_of.items():
             found += [f"{slug}: {name}: {x}" for x in _entries(entries)]

@@ -13,6 +13,7 @@ import nbformat
 from . import plotted
 from .chapters import Chapter, chapters
 from .compare import Comparison, compare
+from .compare import cell as differences_of
 from .execute import ChapterError, execute_all, save
 from .files import write_bytes
 from .freshness import state
@@ -150,6 +151,23 @@ def committed_site(folder: Path) -> Path:
     return site(stage_committed(folder))
 
 
+def keep_what_agrees(
+    fresh: nbformat.NotebookNode, committed: nbformat.NotebookNode
+) -> nbformat.NotebookNode:
+    """The fresh notebook, with committed outputs where only rounding differs; figures are drawn anew."""
+    before = {cell.id: cell for cell in committed.cells if cell.cell_type == "code"}
+    for run in fresh.cells:
+        if run.cell_type != "code" or run.id not in before:
+            continue
+        old = before[run.id].outputs
+        drawn = any("figure" in o.get("metadata", {}).get("tripartite", {}) for o in run.outputs)
+        if old and not drawn and not differences_of(run.outputs, old):
+            run.outputs = old
+            for output in (o for o in old if "execution_count" in o):
+                output.execution_count = run.execution_count
+    return fresh
+
+
 def accept(known: list[Chapter], say) -> None:
     """Execute chapters and make their outputs, and their figures' numbers, the new reference."""
     with tempfile.TemporaryDirectory() as temporary:
@@ -161,7 +179,8 @@ def accept(known: list[Chapter], say) -> None:
         for chapter, result in execute_all(known, folder, environment):
             if isinstance(result, ChapterError):
                 raise BuildError(str(result))
-            write_bytes(chapter.path, (folder / chapter.path.name).read_bytes())
+            fresh = nbformat.read(folder / chapter.path.name, 4)
+            save(keep_what_agrees(fresh, chapter.read()), chapter.path)
             for name in chapter.figures():
                 numbers = plotted.load(folder / "figures" / name / name)
                 plotted.save(numbers, DATA / "reference" / name)

@@ -415,11 +415,15 @@ def doctor(as_json: bool) -> None:
 @main.command()
 @click.argument("names", nargs=-1)
 def accept(names: tuple[str, ...]) -> None:
-    """Execute chapters (default: all) and commit their outputs as the new reference."""
-    from . import build
+    """Execute chapters (default: all) and make what they give the new reference; git is left to you."""
+    from . import bounds, build
     from .chapters import chapters, find
 
-    build.accept([find(name) for name in names] or chapters(), click.echo)
+    accepted = [find(name) for name in names] or chapters()
+    build.accept(accepted, click.echo)
+    claims = bounds.claims_of([find(chapter.slug) for chapter in accepted])
+    for problem in bounds.without_bound(bounds.read(), claims):
+        click.echo(f"  {problem}")
 
 
 @main.command()

@@ -50,21 +50,25 @@ def gather(runs: dict[int, dict]) -> dict:
 def main() -> None:
     options = argparse.ArgumentParser(description=__doc__)
     options.add_argument(
-        "chapters", nargs="*", help="only these; others keep what this date's seeds have shown"
+        "chapters", nargs="*", help="only these, by the seeds of the last draw; others keep theirs"
     )
-    options.add_argument("--date", default=datetime.date.today().isoformat())
+    options.add_argument("--date", help="of the draw; default: today, or with chapters the last")
     options.add_argument("--number", type=int, default=20)
     options.add_argument("--workers", type=int, default=1)
     given = options.parse_args()
-    datetime.date.fromisoformat(given.date)
+    record = read("seeds")
+    today = datetime.date.today().isoformat()
+    date = given.date or (given.chapters and record.get("date")) or today
+    datetime.date.fromisoformat(date)
     asked = [find(name) for name in given.chapters] or stochastic()
     if silent := [c.slug for c in asked if "seed" not in c.parameters()]:
         raise SystemExit(f"no seed in {', '.join(silent)}")
-    record = read("seeds")
     used = record.get("drawn", {})
-    seeds = draw(given.date, used, given.number)
-    known = record["chapters"] if given.chapters and used.get(given.date) == seeds else {}
-    folder = BUILD / "seeds" / given.date
+    seeds = draw(date, used, given.number)
+    others = record.get("chapters", {}) if given.chapters else {}
+    if others and used.get(date) != seeds:
+        raise SystemExit(f"--date {date}: must be that of the last draw, {record.get('date')}")
+    folder = BUILD / "seeds" / date
     of = {chapter: computed(chapter) for chapter in asked}
     jobs = {
         (chapter.slug, seed): partial(
@@ -74,16 +78,17 @@ def main() -> None:
         for chapter in asked
     }
     runs = dict(together(jobs, given.workers, lambda line: print(line, flush=True)))
-    found = known | {
+    found = others | {
         chapter.slug: {"of": of[chapter], "commit": commit()}
         | gather({seed: runs[chapter.slug, seed] for seed in seeds})
         for chapter in asked
     }
     found = dict(sorted(found.items()))
-    drawn = used | {given.date: seeds}
-    report("seeds", {"date": given.date, "drawn": drawn, "chapters": found})
+    drawn = used | {date: seeds}
+    report("seeds", {"date": date, "drawn": drawn, "chapters": found})
     broken = [
-        f"{slug}: {claim['statement']}: fails for seeds {claim['fails']}"
+        f"{slug}: {claim['statement']}: must be {claim['bound']}, is "
+        + ", ".join(f"{claim['observed'][str(seed)]:.3g} (seed {seed})" for seed in claim["fails"])
         for slug, chapter in found.items()
         for claim in chapter["claims"].values()
         if claim["fails"]
