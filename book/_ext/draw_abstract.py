@@ -89,7 +89,7 @@ def picture() -> str:
         f"{form(observed(chapter, check))}: {words}" for _, chapter, check, form, words in FOUND
     )
     return (
-        f'<svg xmlns="http://www.w3.org/2000/svg" width="{WIDTH}" height="{HEIGHT}" '
+        f'<svg xmlns="http://www.w3.org/2000/svg" width="{WIDTH}px" height="{HEIGHT}px" '
         f'viewBox="0 0 {WIDTH} {HEIGHT}" role="img" aria-labelledby="abstract-title abstract-desc" '
         f'font-family="{SANS}">\n<title id="abstract-title">{escape(TITLE)}</title>\n'
         f'<desc id="abstract-desc">{escape(said)}</desc>\n' + "\n".join(parts) + "\n</svg>\n"
