@@ -4,7 +4,8 @@ Run as `python scripts/make_living.py NAME`; each takes minutes on one core. NAM
 token and number of independent astrocytes), territories (terminals of each), tuned (driven by
 the response of tuned neurons, up to vesicles at the output), pipette (the flow of IP3 into it),
 clocks (speeds of astrocyte and receptors, limit of many terminals), steady (a constant drive),
-space (part of an astrocyte of many compartments is stimulated).
+space (part of an astrocyte of many compartments is stimulated), contacts (what other texts would
+write to g; needs MiniLM).
 A run that was stopped goes on where it was.
 """
 
@@ -13,8 +14,9 @@ from dataclasses import replace
 
 import numpy as np
 
-from common import appended
+from common import appended, table, text
 from companion import data
+from companion.fetch import model_directory
 from tripartite import astrocyte, attention, circuit, pretrained, synapse
 from tripartite.astrocyte import ASTROCYTES, GLIOTRANSMISSION
 from tripartite.beyond import living, tuning
@@ -205,7 +207,20 @@ def space(n: int = 63, duration: float = 60.0, dt: float = 0.018, stimulus: floa
                         writer.writerow([place, flow, seed, f"{row.mean():.6g}", f"{found:.6g}"])
 
 
+def contacts() -> None:
+    """g per token of two other texts in the head of this chapter, for both sets of tuned neurons."""
+    model = pretrained.load(model_directory("all-MiniLM-L6-v2"))
+    with table("living-contacts", ["row", "neurons", "neuron", "g"]) as writer:
+        for name in ("entangled-bank", "gettysburg"):
+            keys = model.heads(model.tokenize(text(name)).ids)[1][0, 0]
+            for neurons in (64, 256):
+                path = data(f"tuning/language-{neurons}.safetensors")
+                phi = tuning.load(path, np.float64).of_head((0, 0))
+                for neuron, g in enumerate(phi.keys(keys).value.mean(axis=0)):
+                    writer.writerow([name, neurons, neuron, f"{g:.6g}"])
+
+
 if __name__ == "__main__":
-    {f.__name__: f for f in (tokens, territories, tuned, pipette, clocks, steady, space)}[
+    {f.__name__: f for f in (tokens, territories, tuned, pipette, clocks, steady, space, contacts)}[
         sys.argv[1]
     ]()

@@ -356,6 +356,17 @@ MUTANTS = [
            "domains::moments_of_shares_are_those_over_all_partners"),
     Mutant("beyond.domains", "dropped term", 12, "synapses are drawn with replacement", "max(synapses - size, 0) / (synapses - 1)", "1",
            "domains::scatter_is_that_over_all_assignments"),
+    # writing
+    Mutant("beyond.writing", "dropped term", 18, "enhancement grows without end", "total = up / most + 1 / synapse.decay", "total = 1 / synapse.decay",
+           "writing::tokens_one_after_the_other_are_what_lsoda_finds"),
+    Mutant("beyond.writing", "sign", 18, "a token lowers the enhancement", "- up / total * np.expm1", "+ up / total * np.expm1",
+           "writing::without_decay_and_ceiling_writing_is_the_sum_of_the_paper"),
+    Mutant("beyond.writing", "time", 18, "spikes do not fade until the end of their token", "        A = A * np.exp(-(T - now) / synapse.decay)\n", "",
+           "writing::spikes_one_by_one_have_that_mean_and_the_spread_of_shot_noise"),
+    Mutant("beyond.writing", "constant", 18, "coincidences are counted before a spike and after it", "return window * pre", "return 2 * window * pre",
+           "writing::coincidences_come_at_the_rate_that_counting_finds"),
+    Mutant("beyond.writing", "sign", 18, "both populations carry positive values", "np.maximum(-values, 0)", "np.maximum(values, 0)",
+           "writing::two_populations_hold_both_signs_and_no_rate_is_negative"),
     # vision
     Mutant("vision", "axis", 10, "patches go column by column", "np.moveaxis(cut, (-5, -3, -1, -4, -2), (-5, -4, -3, -2, -1))", "np.moveaxis(cut, (-3, -5, -1, -4, -2), (-5, -4, -3, -2, -1))",
            "vision::patches_go_row_by_row_after_the_class_token"),
