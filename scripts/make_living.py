@@ -4,8 +4,9 @@ Run as `python scripts/make_living.py NAME`; each takes minutes on one core. NAM
 token and number of independent astrocytes), territories (terminals of each), tuned (driven by
 the response of tuned neurons, up to vesicles at the output), pipette (the flow of IP3 into it),
 clocks (speeds of astrocyte and receptors, limit of many terminals), steady (a constant drive),
-space (part of an astrocyte of many compartments is stimulated), contacts (what other texts would
-write to g; needs MiniLM).
+space (part of an astrocyte of many compartments is stimulated), noradrenaline (basal production
+of IP3), switch (the production steps up and back at a constant drive), contacts (what other texts
+would write to g; needs MiniLM).
 A run that was stopped goes on where it was.
 """
 
@@ -207,6 +208,52 @@ def space(n: int = 63, duration: float = 60.0, dt: float = 0.018, stimulus: floa
                         writer.writerow([place, flow, seed, f"{row.mean():.6g}", f"{found:.6g}"])
 
 
+def noradrenaline() -> None:
+    """Basal production of IP3, over the published one, without the pipette and with it."""
+    columns = ["F_ex", "production", "drive", "seed", "error", "shuffled", "exponent", "gain"]
+    levels = (1.0, 1.5, 2.0, 2.7, 0.5, 0.25)
+    plan = [(0.0, level, drive, 0) for level in levels for drive in (4.0, 1.0)]
+    plan += [(2.0, level, DRIVE, 0) for level in (0.25, 1.0, 2.7)]
+    plan += [(0.0, level, 4.0, 1) for level in levels]
+    with appended("living-noradrenaline", columns, 4) as (writer, done):
+        for F_ex, level, drive, seed in plan:
+            if (str(F_ex), str(level), str(drive), str(seed)) not in done:
+                cell = replace(CELL, F_ex=F_ex, O_delta=level * CELL.O_delta)
+                gain = by_z(10, 30, 10, seed, drive, cell).mean(axis=1)
+                row = [F_ex, level, drive, seed, *errors(gain), f"{gain.mean():.6g}"]
+                writer.writerow(row)
+
+
+def switch(before: float = 600.0, during: float = 600.0, after: float = 1200.0) -> None:
+    """Gain of ten astrocytes without a pipette at 4 uM while production steps from 1 to level to 1.
+
+    Time is from the step; gain is the mean over ten territories of 30 terminals and over 5 s.
+    """
+    columns = ["production", "seed", "time", "gain"]
+    with appended("living-switch", columns, 2) as (writer, done):
+        for level in (2.0, 2.7):
+            for seed in range(2):
+                if (str(level), str(seed)) in done:
+                    continue
+                rng, state, now = np.random.default_rng(seed), None, -before
+                rows = []
+                for production, held in ((1.0, before), (level, during), (1.0, after)):
+                    cell = replace(CELL, F_ex=0.0, O_delta=production * CELL.O_delta)
+                    parts = wired(10, 30, cell)
+                    steps = round(held / DT)
+                    times, who = living.token_spikes(np.full(300, 4.0 / UNIT), steps, DT, rng)
+                    run = circuit.run(
+                        parts, times, who, held, DT, start=state, hold="mean", record_every=20
+                    )
+                    state = run.final
+                    P = 1 - run.terminals[:-1, 3, ::30].mean(axis=1)
+                    P = P.reshape(-1, round(5 / (20 * DT))).mean(axis=1)
+                    for n, value in enumerate(P):
+                        rows.append([level, seed, f"{now + 5 * n + 2.5:g}", f"{value:.6g}"])
+                    now += held
+                writer.writerows(rows)
+
+
 def contacts() -> None:
     """g per token of two other texts in the head of this chapter, for both sets of tuned neurons."""
     model = pretrained.load(model_directory("all-MiniLM-L6-v2"))
@@ -221,6 +268,18 @@ def contacts() -> None:
 
 
 if __name__ == "__main__":
-    {f.__name__: f for f in (tokens, territories, tuned, pipette, clocks, steady, space, contacts)}[
-        sys.argv[1]
-    ]()
+    {
+        f.__name__: f
+        for f in (
+            tokens,
+            territories,
+            tuned,
+            pipette,
+            clocks,
+            steady,
+            space,
+            noradrenaline,
+            switch,
+            contacts,
+        )
+    }[sys.argv[1]]()
