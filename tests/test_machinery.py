@@ -79,6 +79,17 @@ def test_accept_twice_gives_the_same_bytes(accepted):
     assert committed() == first and len(first) == 2
 
 
+def test_accept_keeps_the_reference_of_a_figure_in_which_only_rounding_differs(accepted):
+    (reference,) = (accepted.root / "data/reference").iterdir()
+    before = reference.read_bytes()
+    accepted.edit("book/01-tiny.ipynb", "+ 2", "+ 2.0000001")
+    accepted.accept()
+    assert reference.read_bytes() == before
+    accepted.edit("book/01-tiny.ipynb", "+ 2.0000001", "+ 2.01")
+    accepted.accept()
+    assert reference.read_bytes() != before
+
+
 def test_chapters_are_executed_again_only_when_stale(accepted):
     assert "executing 1 of 1 chapters" in refresh(accepted)
     again = refresh(accepted)

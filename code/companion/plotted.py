@@ -106,6 +106,11 @@ def deviation(fresh: Plotted, reference: Plotted) -> dict[str, float]:
     }
 
 
+def agree(fresh: Plotted, reference: Plotted, tolerance: float) -> bool:
+    """Whether every series deviates by the tolerance at most."""
+    return all(d <= tolerance for d in deviation(fresh, reference).values())
+
+
 def _deviation(a: np.ndarray, b: np.ndarray) -> float:
     if a.shape != b.shape or (a.dtype.kind == "U") != (b.dtype.kind == "U"):
         return np.inf
