@@ -216,8 +216,8 @@ MUTANTS = [
     Mutant("synapse", "time", 5, "a sample at a spike's time follows it", 'side="left"', 'side="right"', "synapse::a_sample_at_a_spike_precedes_it"),
     Mutant("synapse", "dropped term", 5, "the stationary response forgets what is left of utilisation", "u = U / (1 - (1 - U) * np.exp(-p.Omega_f / rate))", "u = U + 0.0 * rate",
            "synapse::long_regular_trains_end_in_the_stationary_response"),
-    Mutant("synapse", "normalisation", 5, "mean transmitter without clearance", "released * rate / p.Omega_c", "released * rate",
-           "synapse::mean_transmitter_is_that_of_a_long_train"),
+    Mutant("synapse", "normalisation", 5, "mean transmitter without clearance", "return p.rho_c * p.Y_T / p.Omega_c", "return p.rho_c * p.Y_T",
+           "synapse::exposure_gives_the_mean_transmitter_of_a_long_train"),
     # export
     Mutant("export", "dropped term", 6, "PKC without saturation in the export", "Omega_N*(1 + zeta*C/(C + K_KC))*Gamma_A", "Omega_N*(1 + zeta*C)*Gamma_A",
            "export::cells_have_the_rates_of_the_module"),
@@ -291,6 +291,8 @@ MUTANTS = [
            "circuit::a_release_carries_the_label_of_the_step_in_which_calcium_crossed"),
     Mutant("circuit", "normalisation", 8, "the mean over a step is that at its start", "Y = received / cell_every * _mean(circuit.synapse.Omega_c * dt)", "Y = received / cell_every",
            "circuit::both_ways_to_hold_converge_to_the_continuous_circuit"),
+    Mutant("circuit", "normalisation", 7, "an event binds receptors as if its gliotransmitter stayed a second", "cell.U_A / cell.Omega_e", "cell.U_A",
+           "circuit::a_release_binds_what_its_gliotransmitter_lasts_for"),
     # dynamics
     Mutant("dynamics", "sign", 9, "the gain grows with the response", "r * (1.0 - P * p) / times.tau_p", "r * (1.0 + P * p) / times.tau_p", "dynamics::gain_relaxes_at_the_rate_p_over_tau_p"),
     Mutant("dynamics", "dropped term", 9, "hidden neurons do not decay", "(now.hidden - h) / times.tau_h", "now.hidden / times.tau_h", "dynamics::whole_stream_agrees_with_scipy"),
@@ -552,7 +554,7 @@ MUTANTS = [
     Mutant("beyond.session", "dropped term", 17, "multiplied effects lose one factor", "(1 + by_context) * (1 + by_query) - 1", "(1 + by_context) + by_query - 1",
            "session::worlds_are_as_strong_as_the_theory_and_interact_where_they_should"),
     Mutant("beyond.session", "normalisation", 17, "sessions together count as one", "return float(there / np.sqrt(n_together))", "return float(there)",
-           "session::the_needed_delta_is_that_of_the_t_test_on_simulated_sessions"),
+           "session::the_interaction_delta_is_that_of_the_t_test_on_simulated_sessions"),
 ]  # fmt: skip
 
 
