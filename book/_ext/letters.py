@@ -60,7 +60,8 @@ def place(size, lines, boxes, factors) -> tuple[np.ndarray, np.ndarray, np.ndarr
         beyond = np.maximum(0, grown[:, 1].max(axis=0) + EDGE - size)
         if np.array_equal(larger, larger := 1 + (gained + beyond) / size):
             break
-    return grown, gained, larger
+    sized = _grown(boxes, factors[:, None] * larger, _middle(grown) - _middle(boxes))
+    return sized, gained, larger
 
 
 def _placed(size, ink, boxes, by) -> np.ndarray:
