@@ -455,7 +455,8 @@ FITTED = """async () => {
     await new Promise(done => setTimeout(done, 60));
     found.push([e.style.fontSize, e.scrollWidth - e.clientWidth]);
   }
-  return found;
+  const boxes = [...document.querySelectorAll("mjx-container")].map(e => [e.scrollWidth > e.clientWidth + 1, e.tabIndex === 0]);
+  return [found, boxes.filter(([wide, stop]) => wide || stop)];
 }"""
 
 
@@ -464,10 +465,12 @@ def test_equations_fit_a_phone_or_scroll_in_their_box(browser, origin):
     tab.goto(f"{origin}/book/08-calcium-to-normaliser.html")
     tab.evaluate("MathJax.startup.promise")
     tab.wait_for_load_state("load")
-    sizes = tab.evaluate(FITTED)
+    sizes, scrolling = tab.evaluate(FITTED)
     assert any(size for size, _ in sizes), "none had to shrink: the test shows nothing"
     assert all(parse >= 70 for size, _ in sizes if size for parse in [float(size.rstrip("%"))])
     assert all(beyond <= 1 for size, beyond in sizes if size != "70%")
+    # the keyboard reaches what scrolls, and that is few
+    assert 0 < len(scrolling) < 5 and all(box == [True, True] for box in scrolling), scrolling
     tab.close()
 
 
