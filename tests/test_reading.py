@@ -20,6 +20,7 @@ from urllib.parse import parse_qs, quote, urlsplit
 import nbformat
 import numpy as np
 import pytest
+import yaml
 from bs4 import BeautifulSoup
 from fontTools.pens.recordingPen import RecordingPen
 from fontTools.ttLib import TTFont
@@ -514,7 +515,7 @@ SEARCHES = {
     "license": "start#licence",
     "cite": "start#cite",
     "teaching": "start#teach",
-    "slides": "start#teach",
+    "slides": "slides",
     "number of neurons": "04-language#language-neurons",
     "how many neurons": "04-language#language-neurons",
     "figure 4.1": "04-language#normaliser-language",
@@ -818,3 +819,65 @@ def test_one_switch_shows_or_hides_code_in_every_chapter(browser, origin):
     tab.goto(f"{origin}/book/05-presynaptic-terminal.html#{silent}")  # as from a ledger
     assert tab.evaluate(VISIBLE) == 1
     context.close()
+
+
+# --- slides -----------------------------------------------------------------------------------------
+
+
+def test_every_slide_has_a_figure_and_says_what_it_shows(pages, site):
+    slides = pages["book/slides.html"].select(".slides > section.slide")
+    assert len(slides) >= 12
+    for slide in slides:
+        title = slide.h2.get_text().rstrip("#").strip()
+        assert re.fullmatch(r"[A-Z].{30,200}\.", title) and ". " not in title, title
+        page, _, anchor = slide.select_one(".source a")["href"].partition("#")
+        figure = pages[f"book/{page}"].find(id=anchor)
+        assert figure.select_one(".caption-text").get_text().startswith(title)
+        source = slide.img["src"]
+        assert source == figure.img["src"] and (site / "book" / source).exists()
+        assert slide.img["alt"] == figure.img["alt"]
+
+
+def test_slides_take_a_screen_each_and_obey_the_keyboard(browser, origin):
+    tab = browser.new_page(viewport={"width": 1280, "height": 720})
+    tab.goto(f"{origin}/book/slides.html")
+    # the browser of a test has no full screen; the slides then fill the window, as on a phone
+    tab.evaluate("document.querySelector('.slides').requestFullscreen = undefined")
+    tab.get_by_role("button", name="full screen").click()
+    shown = """() => {
+      const boxes = [...document.querySelectorAll(".slide")].map(e => e.getBoundingClientRect());
+      const fills = b => Math.abs(b.top) < 2 && Math.abs(b.bottom - innerHeight) < 2;
+      return boxes.map((b, k) => fills(b) ? k : -1).filter(k => k >= 0);
+    }"""
+    last = tab.locator(".slide").count() - 1
+    for key, slide in {"ArrowRight": 1, "PageDown": 2, "ArrowLeft": 1, "End": last}.items():
+        tab.keyboard.press(key)
+        tab.wait_for_function(f"({shown})()[0] === {slide}")
+        assert tab.evaluate(shown) == [slide], key
+    box = tab.locator(".slide img").last.bounding_box()
+    assert box["height"] > 200 and box["width"] > 200
+    tab.keyboard.press("Escape")
+    assert tab.locator(".on-screen").count() == 0
+    tab.close()
+
+
+def test_slides_print_on_a_page_each(browser, origin):
+    tab = browser.new_page()
+    tab.goto(f"{origin}/book/slides.html")
+    tab.evaluate(SETTLE)
+    printed = tab.pdf(prefer_css_page_size=True, print_background=True)
+    sheets = re.findall(rb"/MediaBox \[0 0 ([\d.]+) ([\d.]+)\]", printed)
+    landscape = [sheet for sheet in sheets if float(sheet[0]) > float(sheet[1])]
+    assert len(landscape) == tab.locator(".slide").count() and len(sheets) == len(landscape) + 1
+    tab.close()
+
+
+def test_start_names_the_chapters_that_run_in_the_page(pages):
+    text = pages["book/start.html"].get_text()
+    said = re.search(r"Chapters ([\d, toand]+) then have a button", text)[1]
+    named = []
+    for words in re.split(r", | and ", said):
+        ends = [int(end) for end in words.split(" to ")]
+        named += range(ends[0], ends[-1] + 1)
+    settings = yaml.safe_load((ROOT / "_config.yml").read_text(encoding="utf-8"))
+    assert named == [int(number) for number in settings["sphinx"]["config"]["companion_live"]]
