@@ -15,7 +15,7 @@ from importlib.util import find_spec
 from pathlib import Path
 from posixpath import dirname, join, normpath
 from types import SimpleNamespace
-from urllib.parse import parse_qs, quote, urlsplit
+from urllib.parse import parse_qs, quote, unquote, urlsplit
 
 import nbformat
 import numpy as np
@@ -543,6 +543,57 @@ def test_search_shows_the_right_page_first(browser, origin, pages):
         assert not anchor or pages[f"book/{page}.html"].find(id=anchor), place
     tab.close()
     assert not wrong, wrong
+
+
+HITS = """() => [...document.querySelectorAll("#search-results ul.search li:has(> p.context)")].map(hit => ({
+  link: hit.querySelector("a").getAttribute("href"),
+  sentence: hit.querySelector("p.context").textContent,
+  marked: hit.querySelectorAll("p.context .highlighted").length,
+}))"""
+# every hit has its excerpt, or is a function of the module with its kind
+FOUND = """() => {
+  const hits = [...document.querySelectorAll("#search-results ul.search li")];
+  return hits.length && hits.every(hit => hit.querySelector(":scope > :is(p.context, span)"));
+}"""
+
+
+@pytest.mark.parametrize("query", ["linspace", "kernel attention", *list(SEARCHES)[::5]])
+def test_search_shows_sentences_and_opens_where_they_stand(browser, origin, pages, query):
+    tab = browser.new_page()
+    tab.goto(f"{origin}/search.html?q={quote(query)}")
+    tab.wait_for_function(FOUND)
+    hits = tab.evaluate(HITS)
+    tab.close()
+    assert hits
+    for hit in hits:
+        path, _, place = hit["link"].partition("#")
+        anchor, _, marked = place.partition(":~:text=")
+        target = pages[path].find(id=anchor) if anchor else pages[path].article
+        if target.name == "dt":  # of the glossary
+            target = target.find_next_sibling("dd")
+        elif not target.get_text().strip():  # a name at the beginning of its section
+            target = target.find_parent("section")
+        text = " ".join(target.get_text().split())
+        if sentence := hit["sentence"]:
+            assert re.fullmatch(r"[A-Z0-9][^\\]*\.", sentence) and sentence in text, hit
+            assert unquote(marked) in ("", sentence), hit
+        elif hit["marked"] or not anchor:
+            assert query in text.lower(), hit
+        assert hit["marked"] or not marked, hit
+
+
+def test_a_hit_scrolls_to_its_sentence(browser, origin):
+    tab = browser.new_page()
+    tab.goto(f"{origin}/search.html?q=gliotransmitter")
+    tab.wait_for_function(FOUND)
+    link = tab.locator("li:has(> p.context) a[href*=':~:text=']").first
+    sentence = unquote(link.get_attribute("href").partition(":~:text=")[2])
+    link.click()
+    tab.wait_for_load_state()
+    tab.evaluate(SETTLE)
+    found = tab.get_by_text(sentence[:40]).first.bounding_box()
+    assert 0 <= found["y"] < tab.viewport_size["height"], sentence
+    tab.close()
 
 
 # --- a quick first paint ----------------------------------------------------------------------------
