@@ -15,11 +15,12 @@ from importlib.util import find_spec
 from pathlib import Path
 from posixpath import dirname, join, normpath
 from types import SimpleNamespace
-from urllib.parse import parse_qs, quote, urlsplit
+from urllib.parse import parse_qs, quote, unquote, urlsplit
 
 import nbformat
 import numpy as np
 import pytest
+import yaml
 from bs4 import BeautifulSoup
 from fontTools.pens.recordingPen import RecordingPen
 from fontTools.ttLib import TTFont
@@ -626,7 +627,7 @@ SEARCHES = {
     "license": "start#licence",
     "cite": "start#cite",
     "teaching": "start#teach",
-    "slides": "start#teach",
+    "slides": "slides",
     "number of neurons": "04-language#language-neurons",
     "how many neurons": "04-language#language-neurons",
     "figure 4.1": "04-language#normaliser-language",
@@ -654,6 +655,57 @@ def test_search_shows_the_right_page_first(browser, origin, pages):
         assert not anchor or pages[f"book/{page}.html"].find(id=anchor), place
     tab.close()
     assert not wrong, wrong
+
+
+HITS = """() => [...document.querySelectorAll("#search-results ul.search li:has(> p.context)")].map(hit => ({
+  link: hit.querySelector("a").getAttribute("href"),
+  sentence: hit.querySelector("p.context").textContent,
+  marked: hit.querySelectorAll("p.context .highlighted").length,
+}))"""
+# every hit has its excerpt, or is a function of the module with its kind
+FOUND = """() => {
+  const hits = [...document.querySelectorAll("#search-results ul.search li")];
+  return hits.length && hits.every(hit => hit.querySelector(":scope > :is(p.context, span)"));
+}"""
+
+
+@pytest.mark.parametrize("query", ["linspace", "kernel attention", *list(SEARCHES)[::5]])
+def test_search_shows_sentences_and_opens_where_they_stand(browser, origin, pages, query):
+    tab = browser.new_page()
+    tab.goto(f"{origin}/search.html?q={quote(query)}")
+    tab.wait_for_function(FOUND)
+    hits = tab.evaluate(HITS)
+    tab.close()
+    assert hits
+    for hit in hits:
+        path, _, place = hit["link"].partition("#")
+        anchor, _, marked = place.partition(":~:text=")
+        target = pages[path].find(id=anchor) if anchor else pages[path].article
+        if target.name == "dt":  # of the glossary
+            target = target.find_next_sibling("dd")
+        elif not target.get_text().strip():  # a name at the beginning of its section
+            target = target.find_parent("section")
+        text = " ".join(target.get_text().split())
+        if sentence := hit["sentence"]:
+            assert re.fullmatch(r"[A-Z0-9][^\\]*\.", sentence) and sentence in text, hit
+            assert unquote(marked) in ("", sentence), hit
+        elif hit["marked"] or not anchor:
+            assert query in text.lower(), hit
+        assert hit["marked"] or not marked, hit
+
+
+def test_a_hit_scrolls_to_its_sentence(browser, origin):
+    tab = browser.new_page()
+    tab.goto(f"{origin}/search.html?q=gliotransmitter")
+    tab.wait_for_function(FOUND)
+    link = tab.locator("li:has(> p.context) a[href*=':~:text=']").first
+    sentence = unquote(link.get_attribute("href").partition(":~:text=")[2])
+    link.click()
+    tab.wait_for_load_state()
+    tab.evaluate(SETTLE)
+    found = tab.get_by_text(sentence[:40]).first.bounding_box()
+    assert 0 <= found["y"] < tab.viewport_size["height"], sentence
+    tab.close()
 
 
 # --- a quick first paint ----------------------------------------------------------------------------
@@ -930,3 +982,65 @@ def test_one_switch_shows_or_hides_code_in_every_chapter(browser, origin):
     tab.goto(f"{origin}/book/05-presynaptic-terminal.html#{silent}")  # as from a ledger
     assert tab.evaluate(VISIBLE) == 1
     context.close()
+
+
+# --- slides -----------------------------------------------------------------------------------------
+
+
+def test_every_slide_has_a_figure_and_says_what_it_shows(pages, site):
+    slides = pages["book/slides.html"].select(".slides > section.slide")
+    assert len(slides) >= 12
+    for slide in slides:
+        title = slide.h2.get_text().rstrip("#").strip()
+        assert re.fullmatch(r"[A-Z].{30,200}\.", title) and ". " not in title, title
+        page, _, anchor = slide.select_one(".source a")["href"].partition("#")
+        figure = pages[f"book/{page}"].find(id=anchor)
+        assert figure.select_one(".caption-text").get_text().startswith(title)
+        source = slide.img["src"]
+        assert source == figure.img["src"] and (site / "book" / source).exists()
+        assert slide.img["alt"] == figure.img["alt"]
+
+
+def test_slides_take_a_screen_each_and_obey_the_keyboard(browser, origin):
+    tab = browser.new_page(viewport={"width": 1280, "height": 720})
+    tab.goto(f"{origin}/book/slides.html")
+    # the browser of a test has no full screen; the slides then fill the window, as on a phone
+    tab.evaluate("document.querySelector('.slides').requestFullscreen = undefined")
+    tab.get_by_role("button", name="full screen").click()
+    shown = """() => {
+      const boxes = [...document.querySelectorAll(".slide")].map(e => e.getBoundingClientRect());
+      const fills = b => Math.abs(b.top) < 2 && Math.abs(b.bottom - innerHeight) < 2;
+      return boxes.map((b, k) => fills(b) ? k : -1).filter(k => k >= 0);
+    }"""
+    last = tab.locator(".slide").count() - 1
+    for key, slide in {"ArrowRight": 1, "PageDown": 2, "ArrowLeft": 1, "End": last}.items():
+        tab.keyboard.press(key)
+        tab.wait_for_function(f"({shown})()[0] === {slide}")
+        assert tab.evaluate(shown) == [slide], key
+    box = tab.locator(".slide img").last.bounding_box()
+    assert box["height"] > 200 and box["width"] > 200
+    tab.keyboard.press("Escape")
+    assert tab.locator(".on-screen").count() == 0
+    tab.close()
+
+
+def test_slides_print_on_a_page_each(browser, origin):
+    tab = browser.new_page()
+    tab.goto(f"{origin}/book/slides.html")
+    tab.evaluate(SETTLE)
+    printed = tab.pdf(prefer_css_page_size=True, print_background=True)
+    sheets = re.findall(rb"/MediaBox \[0 0 ([\d.]+) ([\d.]+)\]", printed)
+    landscape = [sheet for sheet in sheets if float(sheet[0]) > float(sheet[1])]
+    assert len(landscape) == tab.locator(".slide").count() and len(sheets) == len(landscape) + 1
+    tab.close()
+
+
+def test_start_names_the_chapters_that_run_in_the_page(pages):
+    text = pages["book/start.html"].get_text()
+    said = re.search(r"Chapters ([\d, toand]+) then have a button", text)[1]
+    named = []
+    for words in re.split(r", | and ", said):
+        ends = [int(end) for end in words.split(" to ")]
+        named += range(ends[0], ends[-1] + 1)
+    settings = yaml.safe_load((ROOT / "_config.yml").read_text(encoding="utf-8"))
+    assert named == [int(number) for number in settings["sphinx"]["config"]["companion_live"]]
