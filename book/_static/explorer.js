@@ -20,8 +20,17 @@
   const place = (shape, state) =>
     shape.reduce((index, n, axis) => index * n + (n > 1 ? state[axis] : 0), 0);
 
+  // squares around their middles
+  function squares(line, first) {
+    return line.x.map((x, k) => {
+      const side = (line.side * line.y.getUint8(first + k)) / 255, half = side / 2;
+      return side && `M${(x - half).toFixed(1)} ${(line.tops[k] - half).toFixed(1)}h${side.toFixed(1)}v${side.toFixed(1)}h${(-side).toFixed(1)}z`;
+    }).filter(Boolean).join("");
+  }
+
   function path(line, state) {
     const n = line.x.length, first = place(line.shape, state) * n;
+    if (line.side) return squares(line, first);
     let d = "", pen = "M";
     for (let k = 0; k < n; k++) {
       const y = line.y.getUint16(2 * (first + k), true);

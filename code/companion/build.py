@@ -154,13 +154,17 @@ def committed_site(folder: Path) -> Path:
 def keep_what_agrees(
     fresh: nbformat.NotebookNode, committed: nbformat.NotebookNode
 ) -> nbformat.NotebookNode:
-    """The fresh notebook, with committed outputs where only rounding differs; figures are drawn anew."""
+    """The fresh notebook, with committed outputs where only rounding differs; figures and explorers are drawn anew."""
     before = {cell.id: cell for cell in committed.cells if cell.cell_type == "code"}
     for run in fresh.cells:
         if run.cell_type != "code" or run.id not in before:
             continue
         old = before[run.id].outputs
-        drawn = any("figure" in o.get("metadata", {}).get("tripartite", {}) for o in run.outputs)
+        drawn = any(
+            "figure" in o.get("metadata", {}).get("tripartite", {})
+            or 'class="explorer"' in o.get("data", {}).get("text/html", "")
+            for o in run.outputs
+        )
         if old and not drawn and not differences_of(run.outputs, old):
             run.outputs = old
             for output in (o for o in old if "execution_count" in o):

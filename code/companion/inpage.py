@@ -60,7 +60,7 @@ def progress(steps: Iterable, what: str) -> Iterable:
 
 def explorer(*_, **__):
     """Raises NotInPage."""
-    raise NotInPage("it makes an explorer, which holds results of many runs already")
+    raise NotInPage("it makes an explorer, which is not drawn again here")
 
 
 def film(*_, **__):
