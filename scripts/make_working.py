@@ -7,8 +7,8 @@ uniform: far tokens all weigh alike, with one weight for all; random: 256 positi
 tokens fewer than so many apart are exact. output: relative L2 error; response: median relative error
 over tokens. In -whole.csv cosine is that of a test text's embedding to the exact model's, and error the
 relative L2 distance of the last hidden state, where all heads of all layers are replaced. -lengths.csv
-has the errors of heads in texts of 16 to 512 tokens, up to four beginning in each of eight texts of the
-test split, and -lengths-whole.csv those of the whole model, mean over these texts.
+has the errors of heads at the beginnings of eight texts of the test split, of 16 to 512 tokens, and
+-lengths-whole.csv those of the whole model.
 """
 
 import sys
@@ -25,6 +25,7 @@ from tripartite.beyond import tuning, working
 WINDOWS = (0, 1, 2, 3, 5, 9, 17, 33)
 HEADS = ["neurons", "window", "layer", "head", "output", "response"]
 WHOLE = ["neurons", "window", "text", "cosine", "error"]
+BESIDE = 5  # the window beside which curves were fitted
 KINDS = ("0", "uniform", "random", "64", "256", "64 beside", "256 beside")
 
 
@@ -63,8 +64,8 @@ def of_model(phis, window, encoder, text, states):
     return found @ exact, np.linalg.norm(last - states[-1]) / np.linalg.norm(states[-1])
 
 
-def write(heads, models, pairs, encoder, tests, *first):
-    """Rows of both tables, which begin with `first`, for pairs of a kind and a window."""
+def write(heads, models, pairs, encoder, tests, *tokens):
+    """Rows of both tables, with the number of tokens or without, for pairs of a kind and a window."""
     exact = [encoder.hidden_states(x) for x in tests]
     read = [encoder.heads(x) for x in tests]
     for kind, window in pairs:
@@ -72,30 +73,31 @@ def write(heads, models, pairs, encoder, tests, *first):
         for n, phi in enumerate(phis):
             of_texts = [tuple(x[n] for x in text) for text in read]
             for head, pair in enumerate(zip(*of_layer(phi, window, of_texts), strict=True)):
-                heads.writerow([*first, kind, window, n, head, *(f"{x:.4g}" for x in pair)])
+                heads.writerow([kind, window, *tokens, n, head, *(f"{x:.4g}" for x in pair)])
         for n, (x, states) in enumerate(zip(tests, exact, strict=True)):
             found = of_model(phis, window, encoder, x, states)
-            models.writerow([*first, kind, window, n, *(f"{x:.5g}" for x in found)])
-        print(*first, kind, window, flush=True)
+            models.writerow([kind, window, *tokens, n, *(f"{x:.5g}" for x in found)])
+        print(*tokens, kind, window, flush=True)
 
 
 def main():
     folder = Path(sys.argv[1])
     encoder = tuning_inputs.load("language")
     pairs = [(kind, w) for kind in KINDS for w in WINDOWS if w or kind != "0"]
+    pairs = [(kind, w) for kind, w in pairs if w == BESIDE or "beside" not in kind]
     with table("working-heads", HEADS) as heads, table("working-whole", WHOLE) as models:
         tests = tuning_inputs.tests(folder, "language", encoder)
         write(heads, models, pairs, encoder, tests)
     with np.load(folder / "inputs.npz") as file:
         longest = file["test_longest"]
     with (
-        table("working-lengths", ["tokens", *HEADS]) as heads,
-        table("working-lengths-whole", ["tokens", *WHOLE]) as models,
+        table("working-lengths", [*HEADS[:2], "tokens", *HEADS[2:]]) as heads,
+        table("working-lengths-whole", [*WHOLE[:2], "tokens", *WHOLE[2:]]) as models,
     ):
         for tokens in tuning_inputs.LENGTHS:
-            tests = [x for ids in longest for x in tuning_inputs.pieces(ids, tokens)[:4]]
-            short = [(kind, window) for kind, window in pairs if window in (0, 5)]
-            write(heads, models, short, encoder, tests, tokens)
+            tests = [tuning_inputs.pieces(ids, tokens)[0] for ids in longest]
+            few = [("64", 0), ("256", 0), *((kind, BESIDE) for kind in KINDS)]
+            write(heads, models, few, encoder, tests, tokens)
 
 
 if __name__ == "__main__":
