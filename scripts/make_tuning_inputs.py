@@ -30,7 +30,7 @@ PACKAGES = (
     "gnome-user-docs", "python3.11-doc",
 )  # fmt: skip
 HELD_OUT = ("science", "literature", "food", "tao", "education", "wisdom")  # of the fortunes
-LONG, SIDE = 256, 224  # tokens, pixels
+LONG, LONGEST, SIDE = 256, 512, 224  # tokens, tokens, pixels
 
 
 def download(folder: Path) -> None:
@@ -108,28 +108,21 @@ def texts(folder: Path) -> dict[str, np.ndarray]:
     bible = next((folder / "dict-devil").glob("**/devil.dict.dz"))
     state = next((folder / "miscfiles").glob("**/us-constitution.gz"))
     saying = next((folder / "display-dhammapada").glob("**/dhammapada-english-transl.txt"))
+    to_fit = ((faq, 320), (book, 120), (rest, 120), (stories, 100), (library, 80),
+              (help_pages, 40), (words, 200))  # fmt: skip
+    to_choose = (held, 6), (manual, 2)
+
+    def several(parts, length, share=1):
+        return np.concatenate([windows(cut(length), x, n // share, length) for x, n in parts])
+
+    # texts of 512 tokens are fewer, and those of the test split leave out the dictionary's header
     return {
-        "fit_long": np.concatenate(
-            [
-                windows(cut(LONG), faq, 320, LONG),
-                windows(cut(LONG), book, 120, LONG),
-                windows(cut(LONG), rest, 120, LONG),
-                windows(cut(LONG), stories, 100, LONG),
-                windows(cut(LONG), library, 80, LONG),
-                windows(cut(LONG), help_pages, 40, LONG),
-                windows(cut(LONG), words, 200, LONG),
-            ]
-        ),
-        "validation_long": np.concatenate(
-            [windows(cut(LONG), held, 6, LONG), windows(cut(LONG), manual, 2, LONG)]
-        ),
-        "test_long": np.concatenate(
-            [
-                windows(cut(LONG), [bible], 2, LONG),
-                windows(cut(LONG), [state], 2, LONG),
-                windows(cut(LONG), [saying], 1, LONG),
-            ]
-        ),
+        "fit_long": several(to_fit, LONG),
+        "fit_longest": several(to_fit, LONGEST, 2),
+        "validation_long": several(to_choose, LONG),
+        "validation_longest": several(to_choose, LONGEST),
+        "test_long": several((([bible], 2), ([state], 2), ([saying], 1)), LONG),
+        "test_longest": several((([bible], 4), ([state], 3), ([saying], 2)), LONGEST)[1:],
     } | {
         f"test_{name}": model.tokenize((DATA / f"texts/{name}.txt").read_text("utf-8"), LONG).ids
         for name in ("attention", "entangled-bank", "gettysburg")

@@ -1,11 +1,14 @@
-"""Near tokens exact and the others by fitted neurons, all heads: results/working-heads.csv, -whole.csv.
+"""Near tokens exact and the others by fitted neurons, all heads: results/working-*.csv.
 
-Run as `python scripts/make_working.py FOLDER` after make_tuning_inputs.py; two minutes. The curves are
-those that come with the book, as they were fitted for all tokens. neurons: 0 for the window alone;
+Run as `python scripts/make_working.py FOLDER` after make_tuning_inputs.py; five minutes. The curves are
+those that come with the book: 64 and 256 as they were fitted for all tokens of texts of 256, and, with
+`beside`, fitted beside a window of 5 in texts of 8 to 512 tokens. neurons: 0 for the window alone;
 uniform: far tokens all weigh alike, with one weight for all; random: 256 positive ones a head. window:
 tokens fewer than so many apart are exact. output: relative L2 error; response: median relative error
-over tokens. In the second table cosine is that of a test text's embedding to the exact model's, and
-error the relative L2 distance of the last hidden state, where all heads of all layers are replaced.
+over tokens. In -whole.csv cosine is that of a test text's embedding to the exact model's, and error the
+relative L2 distance of the last hidden state, where all heads of all layers are replaced. -lengths.csv
+has the errors of heads at the beginnings of eight texts of the test split, of 16 to 512 tokens, and
+-lengths-whole.csv those of the whole model.
 """
 
 import sys
@@ -22,6 +25,8 @@ from tripartite.beyond import tuning, working
 WINDOWS = (0, 1, 2, 3, 5, 9, 17, 33)
 HEADS = ["neurons", "window", "layer", "head", "output", "response"]
 WHOLE = ["neurons", "window", "text", "cosine", "error"]
+BESIDE = 5  # the window beside which curves were fitted
+KINDS = ("0", "uniform", "random", "64", "256", "64 beside", "256 beside")
 
 
 def layers(neurons: str, encoder):
@@ -32,7 +37,8 @@ def layers(neurons: str, encoder):
         return [tuning.alike(encoder.n_heads, encoder.d_key)] * encoder.n_layers
     if neurons == "random":
         return whole.populations(encoder, 256, 0, orthogonal=True)
-    curves = tuning.load(DATA / f"tuning/language-{neurons}.safetensors")
+    name = neurons.replace(" beside", "-window5")
+    curves = tuning.load(DATA / f"tuning/language-{name}.safetensors")
     return [curves.of_head(n) for n in range(encoder.n_layers)]
 
 
@@ -48,32 +54,50 @@ def of_layer(phi, window, recordings):
     return np.sqrt(missed / size), np.median(np.concatenate(off, axis=-1), axis=-1)
 
 
+def of_model(phis, window, encoder, text, states):
+    """Cosine of the embedding to the exact one, and error of the last hidden state, of one text."""
+    circuits = [
+        lambda q, k, v, phi=phi: working.attend(phi, q, k, v, window).output for phi in phis
+    ]
+    last = encoder.hidden_states(text, circuits)[-1]
+    found, exact = (embedding("language", encoder, [x]) for x in (last, states[-1]))
+    return found @ exact, np.linalg.norm(last - states[-1]) / np.linalg.norm(states[-1])
+
+
+def write(heads, models, pairs, encoder, tests, *tokens):
+    """Rows of both tables, with the number of tokens or without, for pairs of a kind and a window."""
+    exact = [encoder.hidden_states(x) for x in tests]
+    read = [encoder.heads(x) for x in tests]
+    for kind, window in pairs:
+        phis = layers(kind, encoder)
+        for n, phi in enumerate(phis):
+            of_texts = [tuple(x[n] for x in text) for text in read]
+            for head, pair in enumerate(zip(*of_layer(phi, window, of_texts), strict=True)):
+                heads.writerow([kind, window, *tokens, n, head, *(f"{x:.4g}" for x in pair)])
+        for n, (x, states) in enumerate(zip(tests, exact, strict=True)):
+            found = of_model(phis, window, encoder, x, states)
+            models.writerow([kind, window, *tokens, n, *(f"{x:.5g}" for x in found)])
+        print(*tokens, kind, window, flush=True)
+
+
 def main():
     folder = Path(sys.argv[1])
     encoder = tuning_inputs.load("language")
-    tests = tuning_inputs.tests(folder, "language", encoder)
-    exact = [encoder.hidden_states(x) for x in tests]
-    read = [encoder.heads(x) for x in tests]
-    kinds = ("0", "uniform", "random", "64", "256")
-    pairs = [(kind, w) for kind in kinds for w in WINDOWS if w or kind != "0"]
+    pairs = [(kind, w) for kind in KINDS for w in WINDOWS if w or kind != "0"]
+    pairs = [(kind, w) for kind, w in pairs if w == BESIDE or "beside" not in kind]
     with table("working-heads", HEADS) as heads, table("working-whole", WHOLE) as models:
-        for kind, window in pairs:
-            phis = layers(kind, encoder)
-            for n, phi in enumerate(phis):
-                of_texts = [tuple(x[n] for x in text) for text in read]
-                for head, pair in enumerate(zip(*of_layer(phi, window, of_texts), strict=True)):
-                    heads.writerow([kind, window, n, head, *(f"{x:.4g}" for x in pair)])
-            circuits = [
-                lambda q, k, v, phi=phi: working.attend(phi, q, k, v, window).output for phi in phis
-            ]
-            for n, (x, states) in enumerate(zip(tests, exact, strict=True)):
-                last = encoder.hidden_states(x, circuits)[-1]
-                cosine = embedding("language", encoder, states) @ embedding(
-                    "language", encoder, [last]
-                )
-                error = np.linalg.norm(last - states[-1]) / np.linalg.norm(states[-1])
-                models.writerow([kind, window, n, f"{cosine:.5g}", f"{error:.5g}"])
-            print(kind, window, flush=True)
+        tests = tuning_inputs.tests(folder, "language", encoder)
+        write(heads, models, pairs, encoder, tests)
+    with np.load(folder / "inputs.npz") as file:
+        longest = file["test_longest"]
+    with (
+        table("working-lengths", [*HEADS[:2], "tokens", *HEADS[2:]]) as heads,
+        table("working-lengths-whole", [*WHOLE[:2], "tokens", *WHOLE[2:]]) as models,
+    ):
+        for tokens in tuning_inputs.LENGTHS:
+            tests = [tuning_inputs.pieces(ids, tokens)[0] for ids in longest]
+            few = [("64", 0), ("256", 0), *((kind, BESIDE) for kind in KINDS)]
+            write(heads, models, few, encoder, tests, tokens)
 
 
 if __name__ == "__main__":

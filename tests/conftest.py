@@ -10,6 +10,8 @@ import nbformat
 import pytest
 from hypothesis import settings
 
+import shapes
+
 # no test asserts a time: on a busy machine an example may take seconds
 settings.register_profile("no-deadline", deadline=None)
 settings.load_profile("no-deadline")
@@ -154,3 +156,11 @@ def browser():
         )
         yield chromium
         chromium.close()
+
+
+@pytest.fixture(scope="session", autouse=True)
+def shapes_as_docstrings_say():
+    """Every call that a test makes is held to the shapes that the function's docstring states."""
+    for name, module in list(sys.modules.items()):
+        if name.startswith("tripartite."):
+            shapes.watch(module)

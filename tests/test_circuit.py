@@ -86,6 +86,16 @@ def test_an_open_loop_astrocyte_is_an_astrocyte_alone(releasing):
     np.testing.assert_allclose(releasing.cells[::1000, :, 0], np.array(alone).T, atol=1e-6)
 
 
+def test_a_release_binds_what_its_gliotransmitter_lasts_for():
+    """Receptors that hardly unbind, bound step by step while gliotransmitter is cleared."""
+    terminal, bound = replace(SYNAPSE, Omega_G=1e-9), np.zeros(1)
+    dt = 40 / GLIO.Omega_e / 4000
+    for k in range(4000):
+        G = GLIO.rho_e * GLIO.G_T * GLIO.U_A * np.exp(-GLIO.Omega_e * (k + 0.5) * dt)
+        bound = synapse.bind(bound, dt, terminal, np.array([G]))
+    assert -np.log1p(-bound)[0] == pytest.approx(circuit.event_binding(terminal, GLIO), rel=1e-4)
+
+
 def test_both_ways_to_hold_converge_to_the_continuous_circuit():
     """Where nothing talks back, Y is known in closed form, and LSODA does the rest."""
     spikes = np.arange(0.2, 2, 0.3)

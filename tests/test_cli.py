@@ -15,7 +15,9 @@ from click.testing import CliRunner
 from pybtex.database import parse_string
 
 from companion import cite, cli, doctor, fetch, figure
-from companion.chapters import chapters, find
+from companion import verify as verifier
+from companion.chapters import ChapterError, chapters, find
+from companion.compare import Comparison
 from companion.lock import pins
 from conftest import Checkout
 
@@ -46,7 +48,7 @@ def test_list_has_every_parameter_figure_and_claim():
     text = invoke("list").output
     assert (
         "-p head: int = 4" in text
-        and "figure head-atlas" in text
+        and "figure head-atlas (4.4)" in text
         and "claim exponent-of-the-error " in text
     )
 
@@ -136,6 +138,15 @@ def test_bad_figures_are_refused_before_anything_runs(checkout, tiny_book, argum
     assert not (checkout.root / "runs").exists()
 
 
+def test_a_figure_that_cannot_be_written_is_refused_before_anything_runs(
+    checkout, tiny_book, monkeypatch
+):
+    monkeypatch.setattr(figure.os, "access", lambda path, mode: False)
+    result = invoke("figure", "tiny-wave", "-o", "wave.csv")
+    assert result.exit_code == 2 and "can be written" in result.output
+    assert not (checkout.root / "runs").exists()
+
+
 @pytest.mark.parametrize("number", ["1.2", "01.2"])
 def test_figures_can_be_named_by_number(accepted, number):
     """As the site counts: a drawing in the text is the chapter's first figure."""
@@ -211,6 +222,16 @@ def verify(checkout, *arguments):
     (report,) = json.loads(result.stdout)
     verdicts = {row["quantity"]: row["verdict"] for row in report["rows"]}
     return result.returncode, verdicts, "\n".join(report["causes"])
+
+
+def test_verify_all_reports_a_chapter_before_the_next_has_run(monkeypatch):
+    def two(known, values):
+        yield known[0], Comparison()
+        raise ChapterError("the second failed")
+
+    monkeypatch.setattr(verifier, "verify", two)
+    result = invoke("verify", "--all")
+    assert result.exit_code == 2 and chapters()[0].slug in result.output
 
 
 def test_verify_says_what_differs_and_why(accepted):

@@ -15,11 +15,12 @@ from importlib.util import find_spec
 from pathlib import Path
 from posixpath import dirname, join, normpath
 from types import SimpleNamespace
-from urllib.parse import parse_qs, quote, urlsplit
+from urllib.parse import parse_qs, quote, unquote, urlsplit
 
 import nbformat
 import numpy as np
 import pytest
+import yaml
 from bs4 import BeautifulSoup
 from fontTools.pens.recordingPen import RecordingPen
 from fontTools.ttLib import TTFont
@@ -338,6 +339,115 @@ def test_a_link_to_code_opens_it(browser, origin):
     tab.close()
 
 
+# --- figures on a phone -----------------------------------------------------------------------------
+
+# what is drawn of each figure: its file, and how wide the whole of it would be at the scale at which it is drawn
+DRAWN = """() => [...document.querySelectorAll(".figure-open img")].map(image => {
+  const {width, height} = image.getBoundingClientRect();
+  const shape = image.getAttribute("width") / image.getAttribute("height");
+  return [image.src, image.closest("figure").id, Math.max(width, height * shape)];
+})"""
+# the least size of letters in a file opened alone, its width, and the boxes of its texts
+LETTERS = """() => {
+  const scaled = [...document.querySelectorAll("g")].filter(g => /scale\\([\\d.]+ -/.test(g.getAttribute("transform")));
+  const size = ({c, d}) => 100 * Math.hypot(c, d);
+  const texts = [...document.querySelectorAll("[id^=text_]")].map(e => [e.id, e.getBoundingClientRect()]);
+  return [Math.min(...scaled.map(g => size(g.getScreenCTM()))), document.documentElement.getBoundingClientRect().width,
+    texts.filter(([, r]) => r.width).map(([id, r]) => [id, r.left, r.top, r.right, r.bottom])];
+}"""
+
+
+def overlapping(boxes):
+    return {
+        (a[0], b[0])
+        for i, a in enumerate(boxes)
+        for b in boxes[:i]
+        if min(a[3], b[3]) - max(a[1], b[1]) > 0.7 and min(a[4], b[4]) - max(a[2], b[2]) > 0.7
+    }
+
+
+def test_letters_of_every_figure_are_legible_on_a_phone(browser, origin):
+    """At 10 pixels at least; none covers another that it does not cover on a desk."""
+    phone = browser.new_page(viewport={"width": 390, "height": 844})
+    alone = browser.new_page()
+    seen = set()
+    for chapter in chapters():
+        phone.goto(f"{origin}/book/{chapter.slug}.html")
+        phone.add_style_tag(content="* { content-visibility: visible !important }")
+        for source, name, wide in phone.evaluate(DRAWN):
+            alone.goto(source)
+            alone.set_viewport_size({"width": 1000, "height": 800})
+            desk = alone.evaluate(LETTERS)
+            alone.set_viewport_size({"width": round(wide), "height": 800})
+            least, width, boxes = alone.evaluate(LETTERS)
+            assert least * wide / width >= 9.99, name
+            assert not overlapping(boxes) - overlapping(desk[2]), name
+            seen.add(name)
+    phone.close()
+    alone.close()
+    assert seen == {name for chapter in chapters() for name in chapter.figures()}
+
+
+def test_only_a_small_picture_has_large_letters(browser, origin, site, pages):
+    """On a desk a figure is drawn as published; on a phone its own width changes it, whatever the window's."""
+    page = "book/04-language.html"
+    source = pages[page].select_one("#normaliser-language img")["src"]
+    text = (site / dirname(page) / source).read_text(encoding="utf-8")
+    published, count = re.subn(r"<style>@media.*?</style>", "", text, count=1)
+    assert count == 1
+    shown = {}
+    for width in (1440, 390):
+        for body in (text, published):
+            tab = browser.new_page(viewport={"width": width, "height": 900})
+            tab.route(f"**/{normpath(join(dirname(page), source))}", lambda route: route.fulfill(body=body, content_type="image/svg+xml"))  # fmt: skip
+            tab.goto(f"{origin}/{page}")
+            image = tab.locator("#normaliser-language img")
+            image.scroll_into_view_if_needed()
+            tab.wait_for_load_state("networkidle")
+            shown.setdefault(width, []).append(image.screenshot())
+            tab.close()
+    assert shown[1440][0] == shown[1440][1] and shown[390][0] != shown[390][1]
+
+
+def test_two_panels_are_stacked_on_a_phone_only(browser, origin, pages):
+    """Each as wide as the screen, from one file that is asked for once, with nothing that jumps."""
+    stacked = {f["id"] for p in pages.values() for f in p.select(".bd-article figure:has(.stacked)")}  # fmt: skip
+    assert "calcium-plane" in stacked and not {"head-atlas", "terminal-burst"} & stacked
+    asked = []
+    tab = browser.new_page(viewport={"width": 390, "height": 844})
+    tab.on("request", lambda request: asked.append(urlsplit(request.url).path))
+    tab.goto(f"{origin}/book/06-astrocyte-calcium.html")
+    panels = tab.locator("#calcium-plane img")
+    panels.last.scroll_into_view_if_needed()
+    tab.wait_for_load_state("networkidle")
+    boxes = [panel.bounding_box() for panel in panels.all()]
+    assert all(box["width"] > 370 for box in boxes) and boxes[0]["height"] > 300
+    assert boxes[1]["y"] >= boxes[0]["y"] + boxes[0]["height"]
+    assert asked.count(urlsplit(panels.first.evaluate("i => i.src")).path) == 1
+    tab.set_viewport_size({"width": 1100, "height": 844})
+    assert panels.first.is_visible() and not panels.last.is_visible()
+    tab.close()
+
+
+def test_a_figure_is_cut_only_where_nothing_is_drawn():
+    phone, drawing = extension("phone"), extension("drawing")
+
+    def line(part, left, right, text=None):
+        return drawing.Line(np.array([(left, 10.0), (right, 90.0)]), part, text, 9, None)
+
+    numbers = line(1, 105, 115, "text_1")
+    apart, size = [line(0, 3, 95), line(1, 120, 197), numbers], np.array([200.0, 100.0])
+    assert phone.halves(size, apart) == [(0, 100), (100, 200)]
+    assert not phone.halves(size, apart[:2])  # the right panel shares the numbers of the left one
+    assert not phone.halves(size, [*apart, line(2, 40, 160)])  # a legend above both
+    assert not phone.halves(
+        size, [line(0, 3, 140), line(1, 160, 197), line(1, 145, 150, "text_1")]
+    )  # a colour bar
+    assert not phone.halves(size * (1, 2), apart)  # rows to compare
+
+
+# --- equations --------------------------------------------------------------------------------------
+
 # each is read in its turn: it is made to fit when it comes near
 FITTED = """async () => {
   const found = [];
@@ -346,7 +456,8 @@ FITTED = """async () => {
     await new Promise(done => setTimeout(done, 60));
     found.push([e.style.fontSize, e.scrollWidth - e.clientWidth]);
   }
-  return found;
+  const boxes = [...document.querySelectorAll("mjx-container")].map(e => [e.scrollWidth > e.clientWidth + 1, e.tabIndex === 0]);
+  return [found, boxes.filter(([wide, stop]) => wide || stop)];
 }"""
 
 
@@ -355,10 +466,12 @@ def test_equations_fit_a_phone_or_scroll_in_their_box(browser, origin):
     tab.goto(f"{origin}/book/08-calcium-to-normaliser.html")
     tab.evaluate("MathJax.startup.promise")
     tab.wait_for_load_state("load")
-    sizes = tab.evaluate(FITTED)
+    sizes, scrolling = tab.evaluate(FITTED)
     assert any(size for size, _ in sizes), "none had to shrink: the test shows nothing"
     assert all(parse >= 70 for size, _ in sizes if size for parse in [float(size.rstrip("%"))])
     assert all(beyond <= 1 for size, beyond in sizes if size != "70%")
+    # the keyboard reaches what scrolls, and that is few
+    assert 0 < len(scrolling) < 5 and all(box == [True, True] for box in scrolling), scrolling
     tab.close()
 
 
@@ -514,7 +627,7 @@ SEARCHES = {
     "license": "start#licence",
     "cite": "start#cite",
     "teaching": "start#teach",
-    "slides": "start#teach",
+    "slides": "slides",
     "number of neurons": "04-language#language-neurons",
     "how many neurons": "04-language#language-neurons",
     "figure 4.1": "04-language#normaliser-language",
@@ -542,6 +655,57 @@ def test_search_shows_the_right_page_first(browser, origin, pages):
         assert not anchor or pages[f"book/{page}.html"].find(id=anchor), place
     tab.close()
     assert not wrong, wrong
+
+
+HITS = """() => [...document.querySelectorAll("#search-results ul.search li:has(> p.context)")].map(hit => ({
+  link: hit.querySelector("a").getAttribute("href"),
+  sentence: hit.querySelector("p.context").textContent,
+  marked: hit.querySelectorAll("p.context .highlighted").length,
+}))"""
+# every hit has its excerpt, or is a function of the module with its kind
+FOUND = """() => {
+  const hits = [...document.querySelectorAll("#search-results ul.search li")];
+  return hits.length && hits.every(hit => hit.querySelector(":scope > :is(p.context, span)"));
+}"""
+
+
+@pytest.mark.parametrize("query", ["linspace", "kernel attention", *list(SEARCHES)[::5]])
+def test_search_shows_sentences_and_opens_where_they_stand(browser, origin, pages, query):
+    tab = browser.new_page()
+    tab.goto(f"{origin}/search.html?q={quote(query)}")
+    tab.wait_for_function(FOUND)
+    hits = tab.evaluate(HITS)
+    tab.close()
+    assert hits
+    for hit in hits:
+        path, _, place = hit["link"].partition("#")
+        anchor, _, marked = place.partition(":~:text=")
+        target = pages[path].find(id=anchor) if anchor else pages[path].article
+        if target.name == "dt":  # of the glossary
+            target = target.find_next_sibling("dd")
+        elif not target.get_text().strip():  # a name at the beginning of its section
+            target = target.find_parent("section")
+        text = " ".join(target.get_text().split())
+        if sentence := hit["sentence"]:
+            assert re.fullmatch(r"[A-Z0-9][^\\]*\.", sentence) and sentence in text, hit
+            assert unquote(marked) in ("", sentence), hit
+        elif hit["marked"] or not anchor:
+            assert query in text.lower(), hit
+        assert hit["marked"] or not marked, hit
+
+
+def test_a_hit_scrolls_to_its_sentence(browser, origin):
+    tab = browser.new_page()
+    tab.goto(f"{origin}/search.html?q=gliotransmitter")
+    tab.wait_for_function(FOUND)
+    link = tab.locator("li:has(> p.context) a[href*=':~:text=']").first
+    sentence = unquote(link.get_attribute("href").partition(":~:text=")[2])
+    link.click()
+    tab.wait_for_load_state()
+    tab.evaluate(SETTLE)
+    found = tab.get_by_text(sentence[:40]).first.bounding_box()
+    assert 0 <= found["y"] < tab.viewport_size["height"], sentence
+    tab.close()
 
 
 # --- a quick first paint ----------------------------------------------------------------------------
@@ -818,3 +982,65 @@ def test_one_switch_shows_or_hides_code_in_every_chapter(browser, origin):
     tab.goto(f"{origin}/book/05-presynaptic-terminal.html#{silent}")  # as from a ledger
     assert tab.evaluate(VISIBLE) == 1
     context.close()
+
+
+# --- slides -----------------------------------------------------------------------------------------
+
+
+def test_every_slide_has_a_figure_and_says_what_it_shows(pages, site):
+    slides = pages["book/slides.html"].select(".slides > section.slide")
+    assert len(slides) >= 12
+    for slide in slides:
+        title = slide.h2.get_text().rstrip("#").strip()
+        assert re.fullmatch(r"[A-Z].{30,200}\.", title) and ". " not in title, title
+        page, _, anchor = slide.select_one(".source a")["href"].partition("#")
+        figure = pages[f"book/{page}"].find(id=anchor)
+        assert figure.select_one(".caption-text").get_text().startswith(title)
+        source = slide.img["src"]
+        assert source == figure.img["src"] and (site / "book" / source).exists()
+        assert slide.img["alt"] == figure.img["alt"]
+
+
+def test_slides_take_a_screen_each_and_obey_the_keyboard(browser, origin):
+    tab = browser.new_page(viewport={"width": 1280, "height": 720})
+    tab.goto(f"{origin}/book/slides.html")
+    # the browser of a test has no full screen; the slides then fill the window, as on a phone
+    tab.evaluate("document.querySelector('.slides').requestFullscreen = undefined")
+    tab.get_by_role("button", name="full screen").click()
+    shown = """() => {
+      const boxes = [...document.querySelectorAll(".slide")].map(e => e.getBoundingClientRect());
+      const fills = b => Math.abs(b.top) < 2 && Math.abs(b.bottom - innerHeight) < 2;
+      return boxes.map((b, k) => fills(b) ? k : -1).filter(k => k >= 0);
+    }"""
+    last = tab.locator(".slide").count() - 1
+    for key, slide in {"ArrowRight": 1, "PageDown": 2, "ArrowLeft": 1, "End": last}.items():
+        tab.keyboard.press(key)
+        tab.wait_for_function(f"({shown})()[0] === {slide}")
+        assert tab.evaluate(shown) == [slide], key
+    box = tab.locator(".slide img").last.bounding_box()
+    assert box["height"] > 200 and box["width"] > 200
+    tab.keyboard.press("Escape")
+    assert tab.locator(".on-screen").count() == 0
+    tab.close()
+
+
+def test_slides_print_on_a_page_each(browser, origin):
+    tab = browser.new_page()
+    tab.goto(f"{origin}/book/slides.html")
+    tab.evaluate(SETTLE)
+    printed = tab.pdf(prefer_css_page_size=True, print_background=True)
+    sheets = re.findall(rb"/MediaBox \[0 0 ([\d.]+) ([\d.]+)\]", printed)
+    landscape = [sheet for sheet in sheets if float(sheet[0]) > float(sheet[1])]
+    assert len(landscape) == tab.locator(".slide").count() and len(sheets) == len(landscape) + 1
+    tab.close()
+
+
+def test_start_names_the_chapters_that_run_in_the_page(pages):
+    text = pages["book/start.html"].get_text()
+    said = re.search(r"Chapters ([\d, toand]+) then have a button", text)[1]
+    named = []
+    for words in re.split(r", | and ", said):
+        ends = [int(end) for end in words.split(" to ")]
+        named += range(ends[0], ends[-1] + 1)
+    settings = yaml.safe_load((ROOT / "_config.yml").read_text(encoding="utf-8"))
+    assert named == [int(number) for number in settings["sphinx"]["config"]["companion_live"]]

@@ -9,12 +9,14 @@ import os
 import re
 import subprocess
 import sys
+from pathlib import Path
 
 import nbformat
 import numpy as np
 import pytest
+import yaml
 
-from companion import cli, fetch
+from companion import bootstrap, cli, fetch
 from companion.chapters import find
 from conftest import ROOT
 from test_sweep import imports_of
@@ -28,6 +30,7 @@ COMMANDS = [
     for line in block.splitlines()
 ]
 CODE = [block for language, block in BLOCKS if language == "python"]
+WORDS = "zero one two three four five six seven eight nine ten".split()
 CLAIM = re.search(r'"claim ([\w-]+)"', README)[1]
 STANDS_IN = """\
 x = np.arange(4.0) + seed
@@ -175,3 +178,30 @@ def test_code_of_the_start_page_runs():
     names = dict(zip(("queries", "keys", "values"), tokens, strict=True))
     exec(code, names)
     assert names["reading"].output.shape == (5, 32)
+
+
+def test_numbers_that_pages_type_are_those_of_the_code():
+    index = (ROOT / "book/index.md").read_text(encoding="utf-8")
+    python = ".".join(map(str, bootstrap.OLDEST))
+    for page in (README, START):
+        assert f"Python {python} or newer" in page
+        assert f"{WORDS[len(fetch.BOOK)]} " in re.search(r"fetches (.*?)models", page)[1]
+    assert f"{bootstrap.NEEDED_GB} GB of disk" in START
+    weights = [sum(f.size for f in fetch.MODELS[name].files.values()) for name in fetch.BOOK]
+    assert int(re.search(r"\((\d+) MB each or less", README)[1]) >= max(weights) / 1e6
+
+    runtime = f"{fetch.RUNTIME.wheel.size / 1e6:.0f} MB"
+    (live,) = (o.help for o in cli.main.commands["book"].params if o.name == "live")
+    for said in (live, (ROOT / "Makefile").read_text(encoding="utf-8")):
+        assert re.findall(r"\d+ MB", said) == [runtime]
+
+    listed = yaml.safe_load((ROOT / "_toc.yml").read_text(encoding="utf-8"))["parts"]
+    parts = [
+        [int(Path(c["file"]).name[:2]) for c in part["chapters"]]
+        for part in listed
+        if "numbered" in part
+    ]
+    first = [f"{part[0]} to {part[-1]}" for part in parts[:-2]]
+    last = f"{parts[-2][0]} to {parts[-1][-1]}"  # these two are one in words
+    assert re.findall(r"\(chapters (\d+ to \d+)\)", START) == [*first, last]
+    assert re.findall(r"(\d+ to \d+) (?:go|from the|into|beyond)", index) == [*first, last]

@@ -153,11 +153,11 @@ def test_simulated_frames_are_the_drive_s_and_noise_of_the_spectrum(three):
     np.testing.assert_allclose(quiet[:, 1], by_hand, atol=1e-12)
 
 
-def test_the_needed_delta_is_that_of_the_t_test_on_simulated_sessions(three):
+def test_the_interaction_delta_is_that_of_the_t_test_on_simulated_sessions(three):
     seen, spectrum = three
     rng = np.random.default_rng(9)
     response = 1 + 0.5 * rng.standard_normal((3, 12))
-    delta = session.needed_delta(seen, spectrum, response, response, np.random.default_rng(10))
+    delta = session.interaction_delta(seen, spectrum, response, response, np.random.default_rng(10))
     found = []
     for seed in range(40):  # known noise: whitened by its spectrum, an ordinary regression
         rng = np.random.default_rng(seed)

@@ -97,14 +97,15 @@ def test_no_spike_no_transmitter():
     assert synapse.respond([], P).released.shape == (0,)
 
 
-def test_mean_transmitter_is_that_of_a_long_train():
+def test_exposure_gives_the_mean_transmitter_of_a_long_train():
     rate, p = 4.0, replace(P, U_0=0.3)
     spikes = (1 + np.arange(400)) / rate
     released = synapse.respond(spikes, p).released
     times = np.linspace(50, 100, 200_001)[:-1]
     mean = synapse.transmitter(times, spikes, released, p).mean()
     # the mean over samples 0.25 ms apart is off by half a step of a decay of 25 ms
-    assert mean == pytest.approx(synapse.mean_transmitter(rate, p), rel=0.006)
+    share = synapse.stationary(rate, p).released
+    assert mean == pytest.approx(synapse.exposure(p) * share * rate, rel=0.006)
 
 
 @given(st.floats(0, 1), st.floats(1e-4, 50), st.floats(0, 100))

@@ -4,8 +4,9 @@ import array_api_strict
 import numpy as np
 import pytest
 
-from tripartite import attention, features, network
-from tripartite.beyond import working
+from companion.paths import DATA
+from tripartite import attention, features, network, pretrained
+from tripartite.beyond import tuning, working
 
 NEURONS = features.sample("positive", 40, 5, seed=0)
 
@@ -131,3 +132,29 @@ def test_bad_sizes_are_refused(change, message):
     given = {"phi": NEURONS, "window": 2, "first": 0} | change
     with pytest.raises(ValueError, match=message):
         working.attend(given["phi"], q, k, v, given["window"], first=given["first"])
+
+
+@pytest.mark.parametrize("neurons", [64, 256])
+def test_curves_fitted_beside_a_window_pair_by_pair(neurons):
+    """Two heads of a text that no curve was fitted to, in loops; far tokens alike err twice as much."""
+    text = pretrained.load_recording(DATA / "recordings/minilm-attention.safetensors")
+    beside = tuning.load(DATA / f"tuning/language-{neurons}-window5.safetensors", np.float64)
+    for place in ((1, 3), (4, 7)):
+        q, k, v = (x[place] for x in (text.queries, text.keys, text.values))
+        fired = []
+        for side, x in ((beside.queries, q), (beside.keys, k)):
+            w, b, c = (y[place] for y in (side.directions, side.offsets, side.curvature))
+            fired.append([w @ y + b - 0.5 * y @ c @ y for y in x])
+        output, exact = np.zeros_like(v), np.zeros_like(v)
+        for t in range(len(q)):
+            weights = [
+                np.exp(q[t] @ k[i]) if abs(t - i) < 5 else np.exp(fired[0][t] + fired[1][i]).sum()
+                for i in range(len(k))
+            ]
+            output[t] = weights @ v / sum(weights)
+            softmax = [np.exp(q[t] @ k[i]) for i in range(len(k))]
+            exact[t] = softmax @ v / sum(softmax)
+        found = working.attend(beside.of_head(place), q, k, v, 5).output
+        np.testing.assert_allclose(found, output, rtol=1e-9, atol=1e-12)
+        alike = working.attend(tuning.alike(32), q, k, v, 5).output
+        assert np.linalg.norm(output - exact) < 0.5 * np.linalg.norm(alike - exact)

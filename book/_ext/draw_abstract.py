@@ -23,7 +23,7 @@ TITLE = "Can neurons and an astrocyte compute a Transformer’s attention?"
 
 
 def percent(x: float) -> str:
-    return f"{100 * x:.0f} %"
+    return f"{100 * x:.0f}%"
 
 
 # kind, chapter, check, how its number is written, what it says
@@ -33,7 +33,7 @@ FOUND = (
     ("good", "04", "shown-head-error", percent,
      "With 100,000 random neurons the astrocyte’s response is this far from the normaliser, in the head shown."),
     ("limit", "04", "heads-still-off", percent,
-     "of the heads of a language model are still more than 10 % off with 10,000 random neurons."),
+     "of the heads of a language model are still more than 10% off with 10,000 random neurons."),
     ("good", "13", "whole-model-tuned", lambda x: f"{x:.2f}",
      "With 256 fitted neurons in every head, a whole model’s embeddings have this cosine to the exact ones."),
     ("limit", "18", "factor-of-all-clocks", lambda x: f"{x:.0f}×",

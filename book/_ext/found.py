@@ -16,7 +16,7 @@ from sphinx.util.docutils import SphinxDirective
 logger = logging.getLogger(__name__)
 FORMS = {
     "number": lambda x: f"{float(f'{x:.2g}'):,.6g}",
-    "share": lambda x: f"{100 * float(f'{x:.2g}'):.6g} %",
+    "share": lambda x: f"{100 * float(f'{x:.2g}'):.6g}%",
 }
 
 

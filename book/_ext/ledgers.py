@@ -19,6 +19,7 @@ from sphinx.util.docutils import SphinxDirective, SphinxRole
 from companion import bounds, choices
 from companion.chapters import Chapter, chapters
 from companion.claims import KINDS, Claim, limits, margins, recorded
+from companion.fetch import RUNTIME
 from companion.freshness import computed
 from companion.paths import BOOK, DATA
 from companion.results import JOBS, of_mutant, read
@@ -534,6 +535,7 @@ def facts() -> dict[str, object]:
         "choices.alternatives": len(alternatives),
         "choices.executed": len(executed),
         "choices.survived": sum(map(_sound, executed)),
+        "live.megabytes": round(RUNTIME.wheel.size / 1e6),
     } | {
         f"{word}.{slug[:2]}.{name}": f"{float(claim['observed']):{kind}}"
         for slug, claims in current.items()
@@ -565,9 +567,22 @@ class Ledger(SphinxDirective):
         return made
 
 
+def ranges(numbers: list[int]) -> str:
+    """Rising numbers in words, three or more in a row as a range: 2 to 4, 7 and 8."""
+    runs = []
+    for number in numbers:
+        if runs and number == runs[-1][-1] + 1:
+            runs[-1].append(number)
+        else:
+            runs.append([number])
+    words = [[f"{run[0]} to {run[-1]}"] if len(run) > 2 else map(str, run) for run in runs]
+    *words, last = [word for some in words for word in some]
+    return f"{', '.join(words)} and {last}" if words else last
+
+
 class Result(SphinxRole):
     def run(self):
-        known = facts()
+        known = facts() | {"live.chapters": ranges([*map(int, self.config.companion_live)])}
         for name in JOBS:
             self.env.note_dependency(str(DATA / "results" / f"{name}.json"))
         self.env.note_dependency(str(BOOK / bounds.FILE))

@@ -186,7 +186,7 @@ def _named(folder, name, content):
 
 
 def setup(app):
-    app.add_config_value("companion_live", [], "html")
+    app.add_config_value("companion_live", [], "env")  # pages name these chapters
     app.add_config_value("companion_runtime", "", "html")
     app.connect("config-inited", decide)
     app.connect("doctree-resolved", add_button)

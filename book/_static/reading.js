@@ -158,10 +158,17 @@
       return drawn ? (box.clientWidth - number - 4) / drawn.getBoundingClientRect().width : 1;
     });
     boxes.forEach((box, k) => { if (sizes[k] < 1) box.style.fontSize = `${Math.max(LEAST, sizes[k]) * 100}%`; });
+    // what still scrolls is reached by the keyboard
+    const scrolling = boxes.flatMap(box => [...box.querySelectorAll("mjx-container")])
+      .map(drawn => [drawn, drawn.scrollWidth > drawn.clientWidth + 1]);
+    scrolling.forEach(([drawn, isWide]) => {
+      const told = { tabindex: 0, role: "group", "aria-label": "Formula, wider than its line" };
+      Object.entries(told).forEach(([name, value]) => isWide ? drawn.setAttribute(name, value) : drawn.removeAttribute(name));
+    });
   }
   const shown = new IntersectionObserver(
     seen => fit(seen.filter(s => s.isIntersecting).map(s => s.target)), { rootMargin: "999999px" });
-  const fitAll = () => article.querySelectorAll("div.math").forEach(box => { shown.unobserve(box); shown.observe(box); });
+  const fitAll = () => article.querySelectorAll(".math").forEach(box => { shown.unobserve(box); shown.observe(box); });
   addEventListener("load", () => window.MathJax?.startup?.promise.then(fitAll));
   let width = innerWidth;
   addEventListener("resize", () => { if (innerWidth !== width) { width = innerWidth; fitAll(); } });

@@ -9,7 +9,7 @@ from .paths import data
 from .progress import progress
 from .prose import prose, table
 from .publish import publish
-from .style import COLOURS, use_style
+from .style import COLOURS, plain_ticks, use_style
 
 # libraries that download import a progress bar, which asks for a widget library nothing here needs
 warnings.filterwarnings("ignore", message="IProgress not found")
@@ -21,6 +21,7 @@ __all__ = [
     "data",
     "explorer",
     "film",
+    "plain_ticks",
     "progress",
     "prose",
     "publish",

@@ -30,7 +30,7 @@ def main():
         return
     if moved():  # its scripts and its link to the checkout name the old place
         shutil.rmtree(VENV)
-    sys.stdout.write("setting up .venv from requirements.lock\n")
+    sys.stdout.write("setting up .venv from requirements.lock: a minute or more, by the network\n")
     sys.stdout.flush()
     if not os.path.exists(PYTHON):
         call(

@@ -212,6 +212,7 @@ def site() -> None:
 def list_(as_json: bool) -> None:
     """Chapters with their parameters, figures and claims."""
     from .chapters import chapters
+    from .figure import numbered
 
     if as_json:
         return _show({c.slug: _described(c) for c in chapters()})
@@ -219,8 +220,8 @@ def list_(as_json: bool) -> None:
         click.secho(chapter.slug, bold=True)
         for parameter in chapter.parameters().values():
             click.echo(f"  -p {parameter}")
-        for name in chapter.figures():
-            click.echo(f"  figure {name}")
+        for place, name in numbered(chapter).items():
+            click.echo(f"  figure {name} ({int(chapter.number)}.{place})")
         for name, claim in chapter.claims().items():
             about = f"({claim['paper_claim']}, {claim['kind']})"
             click.echo(f"  claim {name} {about} {claim['statement']}: {claim['bound']}")
@@ -323,7 +324,7 @@ def verify(target: str | None, everything: bool, parameters: dict, as_json: bool
     known = [one] if one else chapters()
     values = parse(one, parameters) if one else {}
     reports, agree = [], True
-    for chapter, comparison in verifier.verify(known, values).items():
+    for chapter, comparison in verifier.verify(known, values):
         rows = [row for row in comparison.rows() if figure in (None, row["figure"])]
         same = all(row["verdict"] in ("same", "holds") for row in rows)
         agree = agree and same
@@ -331,11 +332,10 @@ def verify(target: str | None, everything: bool, parameters: dict, as_json: bool
         texts = [] if figure else comparison.texts()
         report = {"chapter": chapter.slug, "same": same, "rows": rows, "texts": texts}
         reports.append(report | {"causes": causes})
+        if not as_json:
+            click.echo("\n".join(verifier.lines(reports[-1])))
     if as_json:
         _show(reports)
-    else:
-        for report in reports:
-            click.echo("\n".join(verifier.lines(report)))
     if not agree:
         raise SystemExit(1)
 

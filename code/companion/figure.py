@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import os
 import re
 from pathlib import Path
 
@@ -56,8 +57,9 @@ def write(chapter: Chapter, name: str, values: dict[str, Value], path: Path) -> 
     kind = path.suffix.lower().lstrip(".")
     if kind not in PICTURES + NUMBERS:
         raise OSError(f"{path}: must end in .{', .'.join(PICTURES + NUMBERS)}")
-    if path.is_dir() or not path.absolute().parent.is_dir():
-        raise OSError(f"{path}: must be a file in a folder that exists")
+    folder = path.resolve().parent
+    if path.is_dir() or not (folder.is_dir() and os.access(folder, os.W_OK)):
+        raise OSError(f"{path}: must be a file in a folder that exists and can be written")
     if kind == "csv" and (known := plotted.load(reference() / name)):
         _refuse_arrays(name, known)
     folder, executed = _published(chapter, name, values)

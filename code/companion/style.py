@@ -23,3 +23,18 @@ def use_style() -> None:
     import matplotlib.pyplot as plt
 
     plt.style.use(Path(__file__).with_name("companion.mplstyle"))
+
+
+def plain_ticks(axis, *subs: float, at=None) -> None:
+    """Label a logarithmic axis with plain numbers, and no minor ticks.
+
+    axis: of Matplotlib; subs: multiples of powers of ten that get a tick (default: 1); at: the
+    values that get one, in place of these.
+    """
+    from matplotlib import ticker
+
+    places = ticker.LogLocator(subs=subs or (1,)) if at is None else ticker.FixedLocator(at)
+    axis.set_major_locator(places)
+    axis.set_major_formatter(ticker.StrMethodFormatter("{x:g}"))
+    axis.set_minor_locator(ticker.NullLocator())
+    axis.set_minor_formatter(ticker.NullFormatter())

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import subprocess
 import tempfile
+from collections.abc import Iterator
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 
@@ -22,13 +23,18 @@ from .run import run
 NO_CHECKOUT = "code: cannot tell, this is no git checkout"
 
 
-def verify(known: list[Chapter], values: dict[str, Value]) -> dict[Chapter, Comparison]:
-    """Execute every chapter, two at a time, and compare; raises ChapterError where a cell fails."""
+def verify(known: list[Chapter], values: dict[str, Value]) -> Iterator[tuple[Chapter, Comparison]]:
+    """Execute every chapter, two at a time, and compare; yields each, in order, when it has run.
+
+    Raises ChapterError where a cell fails.
+    """
     if len(known) == 1:
-        return {known[0]: _compared(known[0], values)}
+        yield known[0], _compared(known[0], values)
+        return
     with processes(2) as pool:
         jobs = {chapter: pool.submit(_compared, chapter, values) for chapter in known}
-        return {chapter: job.result() for chapter, job in jobs.items()}
+        for chapter, job in jobs.items():
+            yield chapter, job.result()
 
 
 def _compared(chapter: Chapter, values: dict[str, Value]) -> Comparison:

@@ -74,6 +74,15 @@ def spread(circuit: Circuit, G: Array) -> Array:
     return np.bincount(terminal, G[cell], circuit.n_synapses)
 
 
+def event_binding(terminal: Synapse, cell: Gliotransmission) -> float:
+    """Rate of binding to receptors, integrated over one release of a full store: without unit.
+
+    O_G times the integral of G_A, rho_e G_T U_A / Omega_e; the release divides P = 1 - Gamma by exp
+    of it, where clearance is so fast that nothing else changes meanwhile.
+    """
+    return terminal.O_G * cell.rho_e * cell.G_T * cell.U_A / cell.Omega_e
+
+
 class Circumstance(NamedTuple):
     """State of a circuit: terminals, calcium of the astrocytes, their stores."""
 

@@ -322,26 +322,58 @@ def _is_even(exponent: Array) -> bool:
 
 
 def _stream_even(memory: Memory, queries: Activity, keys: Activity, terms: Array, steps: list):
-    """The memory after these tokens, whose readings are added to steps; two exponentials a neuron."""
+    """The memory after these tokens, whose readings are added to steps; two exponentials a neuron.
+
+    Chunks of equal length are worked on side by side: only what they add to H and g goes from one
+    to the next.
+    """
     xp = array_namespace(terms)
     (hidden_q, top_q), (hidden_k, top_k) = (_by_token(x) for x in (queries, keys))
     top = xp.max(memory.log_scale, axis=-1)
     shared = xp.where(xp.isinf(top), xp.zeros_like(top), top)  # nothing written yet
     sums = _sums(memory) * xp.exp(memory.log_scale - shared[..., None])[..., None, :]
-    for now in _spans(terms, _CHUNK):
-        q, k, scale = hidden_q[..., now, :], hidden_k[..., now, :], top_k[..., now]
+    whole = terms.shape[-2] // _CHUNK * _CHUNK
+    for now in (slice(0, whole), slice(whole, None)):
+        chunks = [_chunks(x[..., now, :]) for x in (hidden_q, hidden_k, terms, top_k[..., None])]
+        q, k, v, scale = *chunks[:3], chunks[3][..., 0]
+        if not v.shape[-2]:
+            continue
         pairs = xp.matmul(q, xp.matrix_transpose(k))
-        inside = _inside(pairs, scale[..., None, :] + xp.zeros_like(pairs), terms[..., now, :])
-        before = _reading(xp.matmul(q, xp.matrix_transpose(sums)), top[..., None, None])
-        both = pool(inside, before)
-        steps.append(both._replace(log_scale=both.log_scale + top_q[..., now]))
-        higher = xp.maximum(top, xp.max(scale, axis=-1))
+        inside = _inside(pairs, scale[..., None, :], v)
+        highest = xp.max(scale, axis=-1)
+        tops = [top + xp.zeros_like(highest[..., 0])]  # before each chunk, and after the last
+        for n in range(v.shape[-3]):
+            tops.append(xp.maximum(tops[-1], highest[..., n]))
+        higher = xp.stack(tops[1:], axis=-1)
         weight = xp.exp(scale - higher[..., None])[..., None, :]
-        kept = xp.exp(top - higher)[..., None, None]
-        sums = sums * kept + xp.matmul(xp.matrix_transpose(terms[..., now, :]) * weight, k)
-        top = higher
+        kept = xp.exp(xp.stack(tops[:-1], axis=-1) - higher)[..., None, None]
+        added = xp.matmul(xp.matrix_transpose(v) * weight, k)
+        before = [sums + xp.zeros_like(added[..., 0, :, :])]
+        for n in range(v.shape[-3]):
+            before.append(before[-1] * kept[..., n, :, :] + added[..., n, :, :])
+        sums, top = before.pop(), tops.pop()
+        earlier = xp.matmul(q, xp.matrix_transpose(xp.stack(before, axis=-3)))
+        both = pool(inside, _reading(earlier, xp.stack(tops, axis=-1)[..., None, None]))
+        flat = _unchunked(both)
+        steps.append(flat._replace(log_scale=flat.log_scale + top_q[..., now]))
     H, g = sums[..., :-1, :], sums[..., -1, :]
     return Memory(memory.phi, H, g, top[..., None] + xp.zeros_like(g))
+
+
+def _chunks(x: Array) -> Array:
+    """(..., tokens, k) as (..., chunks, tokens of a chunk, k); one chunk where they are too few."""
+    *leading, tokens, k = x.shape
+    n = max(1, tokens // _CHUNK)
+    return array_namespace(x).reshape(x, (*leading, n, tokens // n, k))
+
+
+def _unchunked(x: Reading) -> Reading:
+    xp = array_namespace(x.pooled)
+    *leading, n, tokens, e = x.drive.shape
+    flat = (*leading, n * tokens)
+    return Reading(
+        xp.reshape(x.drive, (*flat, e)), xp.reshape(x.pooled, flat), xp.reshape(x.log_scale, flat)
+    )
 
 
 def _by_token(x: Activity) -> tuple[Array, Array]:
@@ -362,13 +394,14 @@ def _pairs(queries: Activity, keys: Activity) -> tuple[Array, Array]:
 
 
 def _inside(pairs: Array, scale: Array, terms: Array) -> Reading:
-    """What the tokens of a chunk read of each other: token t of those up to t. pairs: (..., t, i)."""
+    """What the tokens of a chunk read of each other: token t of those up to t.
+
+    pairs: (..., t, i), kernels over exp of scale, (..., t, i) or (..., 1, i).
+    """
     xp = array_namespace(pairs)
-    seen = causal_mask(pairs)
-    top = xp.max(xp.where(seen, scale, -xp.inf), axis=-1, keepdims=True)
-    relative = xp.where(seen, scale - top, xp.zeros_like(scale))
-    kernel = xp.where(seen, pairs * xp.exp(relative), xp.zeros_like(pairs))
-    return _reading(xp.matmul(kernel, terms), top)
+    seen = xp.where(causal_mask(pairs), scale, -xp.inf)
+    top = xp.max(seen, axis=-1, keepdims=True)
+    return _reading(xp.matmul(pairs * xp.exp(seen - top), terms), top)
 
 
 def _tokens(x: Activity, now: slice) -> Activity:

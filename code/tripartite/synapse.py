@@ -137,6 +137,14 @@ def respond(spike_times: Array, p: Synapse, Gamma: float = 0.0, x: float = 1.0) 
     return Response(*np.array(after).reshape(-1, 3).T)
 
 
+def exposure(p: Synapse) -> float:
+    """Time integral of Y_S, uM s, that a release of all vesicles leaves behind: rho_c Y_T / Omega_c.
+
+    Times the fraction released and the spikes per s, it is the mean of Y_S.
+    """
+    return p.rho_c * p.Y_T / p.Omega_c
+
+
 def transmitter(times: Array, spike_times: Array, released: Array | float, p: Synapse) -> Array:
     """Transmitter in the cleft Y_S, uM, at sorted times; a sample at a spike's time precedes it.
 
@@ -171,11 +179,6 @@ def stationary(rate: Array, p: Synapse, Gamma: Array | float = 0.0) -> Response:
     kept = np.exp(-p.Omega_d / rate)
     before = (1 - kept) / (1 - (1 - u) * kept)
     return Response(u, before * (1 - u), u * before)
-
-
-def mean_transmitter(rate: Array, p: Synapse, Gamma: Array | float = 0.0) -> Array:
-    """Time-averaged Y_S, uM, of an endless regular train of rate spikes per s."""
-    return p.rho_c * p.Y_T * stationary(rate, p, Gamma).released * rate / p.Omega_c
 
 
 def mean_field(rate: Array | float, p: Synapse, Gamma: Array | float = 0.0) -> Array:

@@ -180,6 +180,15 @@ def gains(features: Array, n_contexts: int) -> Array:
     return np.einsum("ca,tk->ctak", a, b).reshape(n_contexts, len(b), -1)
 
 
+def additive(contexts: int, queries: int) -> Array:
+    """Effects of queries and of contexts that add up, a column each, but for one of the contexts.
+
+    Returns (contexts * queries, queries + contexts - 1), a row for each cell of the design.
+    """
+    of_contexts = np.repeat(np.eye(contexts)[:, 1:], queries, axis=0)
+    return np.column_stack([np.tile(np.eye(queries), (contexts, 1)), of_contexts])
+
+
 def interaction(
     traces: Array,
     cells: Array,
@@ -219,8 +228,7 @@ def interaction(
     known = centred(model)[2].T
     if features is not None:
         known = np.column_stack([known, features])
-    additive = [np.tile(np.eye(n), (c, 1)), np.repeat(np.eye(c)[:, 1:], n, axis=0)]
-    X = np.concatenate([np.ones((*y.shape, 1)), shown(np.column_stack(additive))], axis=-1)
+    X = np.concatenate([np.ones((*y.shape, 1)), shown(additive(c, n))], axis=-1)
     rest = centred(model)[0]
     if beside_gains:
         white_y, white_X = _whitened(y, order, X)

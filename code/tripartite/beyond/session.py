@@ -237,7 +237,7 @@ def in_order(slots_seen: Array, order: Array) -> Array:
     return slots_seen[:, slot]
 
 
-def needed_delta(
+def interaction_delta(
     slots_seen: Array,
     spectrum: Array,
     truth: Array,
@@ -254,7 +254,7 @@ def needed_delta(
     """
     c, m = truth.shape
     n = len(slots_seen)
-    beside = np.column_stack([np.tile(np.eye(m), (c, 1)), np.repeat(np.eye(c)[:, 1:], m, axis=0)])
+    beside = imaging.additive(c, m)
     if features is not None:
         effects = [imaging.centred(x)[2][0] for x in (truth, model)]
         slopes = imaging.gains(np.column_stack([*effects, features]), c)
@@ -308,7 +308,7 @@ def simulate(
 ) -> tuple[Array, Array]:
     """Frames of sessions by the linear chain, (frames, sessions), and what unit drives would show.
 
-    slots_seen, spectrum: as in needed_delta; drive: (contexts, queries), relative. The second is
+    slots_seen, spectrum: as in interaction_delta; drive: (contexts, queries), relative. The second is
     (frames, sessions, contexts, queries).
     """
     contexts, queries = drive.shape
