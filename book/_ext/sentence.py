@@ -146,13 +146,14 @@ def figure(source, why=""):
     )
     rank, heads = places_among_heads(), living.beside()["heads"]
     note = (
-        "Bar: <em>p</em>, what the astrocyte pools. Tick: <em>Z</em>, what softmax divides by. Lines lead to the five words that "
-        "a word listens to most: over the words in softmax attention, under them, in orange, in the circuit. The head is number "
-        f"{living.HEAD} of layer {living.LAYER} in {MODEL}, and <strong>it is an easy one</strong>: of {heads} heads, from the "
-        f"easiest, it is number {rank['error']} by the error of its astrocyte and number {rank['output']} by that of its output. "
+        "Tick: <em>Z</em>, the sum by which the model divides. Bar: <em>p</em>, what the astrocyte gives in its place. In a sentence "
+        "of yours, choose a word: lines lead to the five words that it listens to most, over the words in the model, under them, in "
+        f"orange, in the circuit. The model, {MODEL}, has {heads} attention heads, parts that each look for something else. This is "
+        f"head {living.HEAD} of layer {living.LAYER}, and <strong>it is an easy one</strong>: counted from the easiest, number "
+        f"{rank['error']} by the error of its astrocyte and number {rank['output']} by that of its output. "
         "The model puts the marks [CLS] and [SEP] around each text, and splits a word that it does not know into pieces; "
-        "## begins a piece that continues a word. The numbers of the words are rounded, so that all of them can be sent; this "
-        f"moves <em>Z</em> by less than {ROUNDING:.0%}."
+        "## begins a piece that continues a word. Numbers are sent rounded, which moves <em>Z</em> by less than "
+        f"{ROUNDING:.0%}."
     )
     attributes = (
         f' data-from="{source}" data-sizes="{json.dumps(SIZES)}" data-shown="{SHOWN}"'

@@ -6,11 +6,12 @@
   const ENTRY = 50; // least score of an entry of the index, which names its place itself: queries.py
   const WORD = /[\p{Letter}\p{Number}_]+/gu;
   const stemmer = new Stemmer(), stems = new Map();
+  stopwords.push("an", "do", "does", "has", "have", "how", "what", "which", "who", "why"); // of questions
 
   function meets(word, keywords) {
     const small = word.toLowerCase();
     if (!stems.has(small)) stems.set(small, stemmer.stemWord(small));
-    return keywords.filter(k => small.includes(k) || stems.get(small) === k);
+    return keywords.filter(k => stems.get(small) === k || (k.length > 3 && small.includes(k)));
   }
 
   /* How many of the keywords, which are stems, a text holds. */

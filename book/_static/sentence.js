@@ -249,7 +249,8 @@
     });
     const error = circuit && median(circuit.sums.map((p, t) => Math.abs(p / seen.exact.sums[t] - 1)));
     now.textContent = [seen.note, told(at, circuit), circuit
-      ? `With ${sizes[step].toLocaleString("en")} neurons, p is off by ${(100 * error).toPrecision(2)} % in the median of the words.`
+      ? `With ${sizes[step].toLocaleString("en")} neurons, p is off by less than ${(100 * error).toPrecision(2)}% in half of the words` +
+        `, and by ${(100 * Math.abs(circuit.sums[at] / seen.exact.sums[at] - 1)).toPrecision(2)}% in this one.`
       : "", step < Number(slider.value) ? "More neurons are being added." : ""].filter(Boolean).join(" ");
     connect(at, circuit);
   }
@@ -262,8 +263,8 @@
 
   function told(at, circuit) {
     const weights = seen.exact.weights[at];
-    const share = i => `“${seen.words[i]}” ${(100 * weights[i]).toFixed(0)} %` +
-      (circuit ? ` (circuit ${(100 * circuit.weights[at][i]).toFixed(0)} %)` : "");
+    const share = i => `“${seen.words[i]}” ${(100 * weights[i]).toFixed(0)}%` +
+      (circuit ? ` (circuit ${(100 * circuit.weights[at][i]).toFixed(0)}%)` : "");
     return `“${seen.words[at]}” listens most to ${largest(weights, 3).map(share).join(", ")}.`;
   }
 

@@ -12,6 +12,10 @@
     slide.scrollIntoView();
     slide.focus({ preventScroll: true });
   }
+  const end = Object.assign(document.createElement("button"), { className: "slides-close", type: "button", textContent: "×", ariaLabel: "End the show" });
+  end.addEventListener("click", () => { shown(false); if (document.fullscreenElement) document.exitFullscreen(); });
+  deck.append(end);
+
   const current = () => slides.findIndex(slide => slide.getBoundingClientRect().bottom > innerHeight / 2);
 
   document.querySelector(".slides-open").addEventListener("click", async () => {

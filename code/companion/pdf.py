@@ -40,6 +40,8 @@ def single_page(html: Path) -> Path:
     text = re.sub(
         r'<a href="\.\./figures/([\w-]+)/index\.html"><img [^>]*>', r'<a href="#\1">', text
     )
+    # and so do the pictures of cards, which are small ones of figures that the book shows
+    text = re.sub(r'<a class="finding-picture" .*?</a>', "", text)
     page = html / "all.html"
     page.write_text(text, encoding="utf-8")
     return page
