@@ -39,7 +39,7 @@ FOUND = (
     ("limit", "18", "factor-of-all-clocks", lambda x: f"{x:.0f}×",
      "faster would all clocks of a hundred published astrocytes have to run, for tokens of half a second."),
     ("limit", "14", "room-in-one-astrocyte", lambda x: f"{round(x, -2):,.0f}",
-     "hidden neurons, at least, could have all their synapses in the territory of one human astrocyte."),
+     "hidden neurons, at least, could have all synapses of one head in one human astrocyte, if values have one sign."),
 )  # fmt: skip
 NOTE = "A theory with simulations: nothing was measured in a brain."
 SOURCE = (

@@ -233,7 +233,12 @@ def stated(srcdir) -> dict[str, dict]:
 
 
 def _plain(text: str) -> str:
-    """Markup of a table's cell: math becomes italics, powers are raised."""
+    """Markup of a table's cell: math becomes italics, powers are raised, of a link its words are left."""
+    text = re.sub(
+        r"\{doc\}`(\d*)([^<`]*?) ?(?:<[^>]+>)?`",
+        lambda m: f"{'chapter ' * bool(m[1])}{m[1]}{m[2]}",
+        text,
+    )
 
     def raised(m):
         return "<i>" + re.sub(r"\^(\w)", r"<sup>\1</sup>", m[1]) + "</i>"
