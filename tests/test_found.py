@@ -38,7 +38,7 @@ def test_every_claim_has_a_card_with_its_verdict_and_the_number_of_a_check(site,
         claim, observed = known[number["href"]]
         assert claim == card["aria-label"]
         shown = number.get_text().replace(",", "")
-        value = float(shown.removesuffix(" %")) / (100 if shown.endswith("%") else 1)
+        value = float(shown.removesuffix("%")) / (100 if shown.endswith("%") else 1)
         assert value == pytest.approx(observed, rel=0.051), claim  # two digits
         assert card.select_one(".verdict").get_text() == verdicts[claim]
         assert card.img["alt"] and card.select_one(".finding-picture")["href"].startswith(
@@ -64,6 +64,6 @@ def test_a_card_without_its_claim_check_or_figure_is_refused(changed, complaint)
         "figure": "head-atlas",
     }
     found = extension("found")
-    assert re.search(r">\d+ %</a>", found.card(str(ROOT), **given, form="share"))
+    assert re.search(r">\d+%</a>", found.card(str(ROOT), **given, form="share"))
     with pytest.raises(ValueError, match=complaint):
         found.card(str(ROOT), **(given | changed))

@@ -9,7 +9,7 @@ import nbformat
 import pytest
 from click.testing import CliRunner
 
-from companion import chapters, cli, freshness
+from companion import chapters, cli, freshness, plotted
 from companion.chapters import Chapter
 from companion.paths import ROOT
 
@@ -79,12 +79,23 @@ def test_accept_twice_gives_the_same_bytes(accepted):
     assert committed() == first and len(first) == 2
 
 
+def shown(accepted) -> str:
+    cells = nbformat.read(accepted.notebook, 4).cells
+    return next(
+        o.data["text/plain"]
+        for c in cells
+        for o in c.get("outputs", [])
+        if "text/plain" in o.get("data", {})
+    )
+
+
 def test_accept_keeps_the_reference_of_a_figure_in_which_only_rounding_differs(accepted):
     (reference,) = (accepted.root / "data/reference").iterdir()
     before = reference.read_bytes()
     accepted.edit("book/01-tiny.ipynb", "+ 2", "+ 2.0000001")
     accepted.accept()
     assert reference.read_bytes() == before
+    assert plotted.fingerprint(plotted.load(reference.with_suffix(""))) in shown(accepted)
     accepted.edit("book/01-tiny.ipynb", "+ 2.0000001", "+ 2.01")
     accepted.accept()
     assert reference.read_bytes() != before

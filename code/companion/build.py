@@ -172,6 +172,13 @@ def keep_what_agrees(
     return fresh
 
 
+def _show(notebook: nbformat.NotebookNode, name: str, numbers: plotted.Plotted) -> None:
+    """Put the fingerprint of these numbers under a figure, in place of its own."""
+    for output in (o for cell in notebook.cells for o in cell.get("outputs", [])):
+        if output.get("metadata", {}).get("tripartite", {}).get("figure") == name:
+            output.data["text/plain"] = f"figure {name}\n{plotted.fingerprint(numbers)}"
+
+
 def accept(known: list[Chapter], say) -> None:
     """Execute chapters and make their outputs, and their figures' numbers, the new reference."""
     with tempfile.TemporaryDirectory() as temporary:
@@ -185,10 +192,12 @@ def accept(known: list[Chapter], say) -> None:
                 raise BuildError(str(result))
             fresh = nbformat.read(folder / chapter.path.name, 4)
             tolerances = compare(fresh, fresh).tolerances
-            save(keep_what_agrees(fresh, chapter.read()), chapter.path)
             for name in chapter.figures():
                 numbers = plotted.load(folder / "figures" / name / name)
                 before = plotted.load(DATA / "reference" / name)
-                if not (before and plotted.agree(numbers, before, tolerances[name])):
+                if before and plotted.agree(numbers, before, tolerances[name]):
+                    _show(fresh, name, before)
+                else:
                     plotted.save(numbers, DATA / "reference" / name)
+            save(keep_what_agrees(fresh, chapter.read()), chapter.path)
             say(f"  {chapter.slug}: {result:.1f} s, {len(chapter.figures())} figures")

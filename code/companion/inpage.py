@@ -19,9 +19,9 @@ from .claims import Claim, claim
 from .parameters import parse_parameters
 from .paths import data, reference
 from .prose import Text, prose, table
-from .style import COLOURS, use_style
+from .style import COLOURS, plain_ticks, use_style
 
-__all__ = ["COLOURS", "claim", "data", "prose", "publish", "table", "use_style"]
+__all__ = ["COLOURS", "claim", "data", "plain_ticks", "prose", "publish", "table", "use_style"]
 __all__ += ["Choice", "explorer", "film", "progress"]
 
 
