@@ -420,3 +420,16 @@ def test_no_query_reads_nothing_and_no_key_writes_nothing():
     assert network.read(memory, q[:0]).output.shape == (0, 4)
     for part, same in zip(network.write(memory, k[:0], v[:0]), memory, strict=True):
         assert part is same or np.array_equal(part, same)
+
+
+def test_a_stream_takes_values_with_axes_that_keys_lack():
+    """As grouped queries have them; longer than a chunk, with some tokens left over."""
+    rng = np.random.default_rng(3)
+    phi = features.sample("positive", 9, 4, 0)
+    q, k = 0.3 * rng.standard_normal((2, 150, 4))
+    v = rng.standard_normal((2, 3, 150, 5))
+    reading = network.attend(phi, q, k, v, causal=True)
+    expected = attention.kernel_attention(phi(q).value @ phi(k).value.T, v, causal=True)
+    np.testing.assert_allclose(reading.output, expected, rtol=1e-10)
+    response = np.tril(phi(q).value @ phi(k).value.T).sum(-1)
+    np.testing.assert_allclose(reading.response, np.broadcast_to(response, (2, 3, 150)))

@@ -368,12 +368,10 @@ def _chunks(x: Array) -> Array:
 
 
 def _unchunked(x: Reading) -> Reading:
+    """Chunks that follow each other as one; the three parts may have leading axes of their own."""
     xp = array_namespace(x.pooled)
-    *leading, n, tokens, e = x.drive.shape
-    flat = (*leading, n * tokens)
-    return Reading(
-        xp.reshape(x.drive, (*flat, e)), xp.reshape(x.pooled, flat), xp.reshape(x.log_scale, flat)
-    )
+    drive = xp.reshape(x.drive, (*x.drive.shape[:-3], -1, x.drive.shape[-1]))
+    return Reading(drive, *(xp.reshape(y, (*y.shape[:-2], -1)) for y in x[1:]))
 
 
 def _by_token(x: Activity) -> tuple[Array, Array]:
