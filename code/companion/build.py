@@ -18,6 +18,7 @@ from .execute import ChapterError, execute_all, save
 from .files import write_bytes
 from .freshness import state
 from .paths import BOOK, BUILD, DATA, ROOT
+from .publish import shown
 
 EXECUTED = BUILD / "chapters"
 
@@ -176,7 +177,7 @@ def _show(notebook: nbformat.NotebookNode, name: str, numbers: plotted.Plotted) 
     """Put the fingerprint of these numbers under a figure, in place of its own."""
     for output in (o for cell in notebook.cells for o in cell.get("outputs", [])):
         if output.get("metadata", {}).get("tripartite", {}).get("figure") == name:
-            output.data["text/plain"] = f"figure {name}\n{plotted.fingerprint(numbers)}"
+            output.data["text/plain"] = shown(name, numbers)
 
 
 def accept(known: list[Chapter], say) -> None:

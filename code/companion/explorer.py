@@ -11,8 +11,6 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
-from matplotlib.patches import PathPatch, Polygon
-from matplotlib.path import Path
 
 from . import plotted
 from .chapters import find
@@ -167,15 +165,24 @@ def _at(values: np.ndarray, at: tuple):
     return values[tuple(i if n > 1 else 0 for i, n in zip(at, values.shape))]
 
 
+def _is_squares(line) -> bool:
+    from matplotlib.patches import PathPatch
+
+    return isinstance(line, PathPatch)
+
+
 def _framed(line, y):
     """Values on the edge of the frame where they lie beyond it; parts of squares as they are."""
-    return y if isinstance(line, PathPatch) else np.clip(y, *sorted(line.axes.get_ylim()))
+    return y if _is_squares(line) else np.clip(y, *sorted(line.axes.get_ylim()))
 
 
 def _place(line, x, y) -> None:
+    from matplotlib.patches import Polygon
+    from matplotlib.path import Path
+
     if isinstance(line, Polygon):
         line.set_xy(np.stack([x, y], axis=1))
-    elif isinstance(line, PathPatch):
+    elif _is_squares(line):
         corners = np.array([(-1, -1), (1, -1), (1, 1), (-1, 1), (-1, -1)])
         sides, middles = np.sqrt(y[y > 0]), x.T[y > 0]
         around = middles[:, None] + corners * sides[:, None, None] / 2
@@ -188,7 +195,7 @@ def _place(line, x, y) -> None:
 def _encoded(fig, line, x, y) -> dict:
     """A line's places in the picture: points from its left, and from its top in bytes."""
     ax = line.axes
-    if isinstance(line, PathPatch):  # squares: their sides in bytes
+    if _is_squares(line):  # their sides in bytes
         middles = ax.transData.transform(x.T)
         side = np.abs(np.diff(ax.transData.transform([(0, 0), (1, 1)])[:, 0])).item()
         return {

@@ -59,12 +59,17 @@ def publish(fig, name: str, *, data: Mapping[str, object], tolerance: float = TO
     return Published(name, pictures.get("svg", b"").decode(), text, deviation, tolerance)
 
 
+def shown(name: str, numbers: plotted.Plotted) -> str:
+    """What stands under a figure as text, for nbval to compare: its name and fingerprint."""
+    return f"figure {name}\n{plotted.fingerprint(numbers)}"
+
+
 def _text(name, numbers, known, deviation, tolerance) -> str:
     if deviation is None:
-        return f"figure {name}\n{plotted.fingerprint(numbers)}"
+        return shown(name, numbers)
     beyond = {series: d for series, d in deviation.items() if not d <= tolerance}
     if not beyond:
-        return f"figure {name}\n{plotted.fingerprint(known)}"
+        return shown(name, known)
     lines = [f"figure {name}", plotted.fingerprint(numbers), "differs from its reference:"]
     return "\n".join(lines + [f"  {deviates(series, d)}" for series, d in beyond.items()])
 
