@@ -183,7 +183,7 @@ def test_its_head_is_said_to_be_easy_as_the_atlas_says(sentence):
     for name, words in (("error", "its astrocyte"), ("output", "that of its output")):
         place = 1 + sum(e < errors[name][mine] for e in errors[name])
         assert place <= 2 and re.search(rf"number {place} by .*?{words}", note)
-    assert f"of {errors['error'].size} heads" in note
+    assert f"has {errors['error'].size} attention heads" in note
 
 
 # --- as a reader meets it -------------------------------------------------------------------------
