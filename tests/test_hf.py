@@ -12,6 +12,7 @@ from pathlib import Path
 
 import pytest
 
+from companion.fetch import model_directory
 from companion.paths import ROOT
 
 PYTHON = ROOT / "_build/peers/hf/bin/python"
@@ -24,7 +25,8 @@ MODELS = [*SPEAKING, "bert", "vit"]
 def found():
     if not PYTHON.exists():
         pytest.skip("no Transformers: .venv/bin/python tests/peers/environment.py hf brings it")
-    done = subprocess.run([PYTHON, PEER], capture_output=True, text=True, timeout=600)
+    model = model_directory("all-MiniLM-L6-v2")
+    done = subprocess.run([PYTHON, PEER, model], capture_output=True, text=True, timeout=600)
     assert done.returncode == 0, done.stderr
     return json.loads(done.stdout)
 
@@ -61,12 +63,21 @@ def test_what_the_attention_cannot_do_is_refused(found):
     assert "kind = 'magic': must be one of" in refused["kind"]
     assert "n_neurons = 0: must be a whole number" in refused["size"]
     assert "sliding_window = 4: must be None" in refused["window"]
+    assert "inputs: must hold one or more" in refused["nothing to fit to"]
+    assert refused["padding"] == "inputs: must have no padding"
+
+
+def test_a_real_model_reads_with_fitted_neurons(found):
+    """As the page says: the worst of three texts, against random neurons and uniform attention."""
+    cosine = found["fitted"]
+    assert cosine["fitted"] > 0.85
+    assert cosine["few at random"] < 0.7 and cosine["uniform"] < 0.5
 
 
 def test_the_page_about_it_runs_as_it_stands(found):
     text = (ROOT / "book/huggingface.md").read_text(encoding="utf-8")
     blocks = re.findall(r"```python\n(.*?)```", text, re.DOTALL)
-    assert len(blocks) == 3
+    assert len(blocks) == 4
     done = subprocess.run(
         [PYTHON, "-c", "\n".join(blocks)],
         capture_output=True,
@@ -75,8 +86,8 @@ def test_the_page_about_it_runs_as_it_stands(found):
         env={**os.environ, "PYTHONPATH": str(ROOT / "code")},
     )
     assert done.returncode == 0, done.stderr
-    error, answer, logits = done.stdout.splitlines()
+    error, answer, *logits = done.stdout.splitlines()
     assert float(error) < 0.1
     groups, neurons, width = 2, 4096, 16
     assert answer == f"torch.Size([1, 20]) {2 * groups * neurons * (width + 2)}"
-    assert logits == "torch.Size([1, 12, 100])"
+    assert logits == ["torch.Size([1, 12, 100])"] * 2

@@ -608,7 +608,7 @@ SEARCHES = {
     "chatgpt": "story",
     "ChatGPT": "story",
     "news": "story",
-    "what is an astrocyte": "primer#primer-astrocytes",
+    "what is an astrocyte": "story#a-cell-shaped-like-a-star",
     "astrocyte": "glossary#term-astrocyte",
     "astrocytes": "primer#primer-astrocytes",
     "what is attention": "primer#primer-attention",

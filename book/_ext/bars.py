@@ -49,8 +49,12 @@ class NameBars(SphinxPostTransform):
         numbers = self.env.toc_fignumbers.get(self.env.docname, {}).get("figure", {})
         for node in self.document.findall(nodes.container):
             if node.get("nb_element") == "cell_code" and node.get("hide_mode"):
-                words = shown(cells[node["cell_index"]], numbers)
-                node["prompt_show"] = node["prompt_hide"] = f"Code: {words}" if words else "Code"
+                cell = cells[node["cell_index"]]
+                words = shown(cell, numbers)
+                label = f"Code: {words}" if words else "Code"
+                if node["hide_mode"] == "all":  # a table that a figure draws already, and its code
+                    label = "Table: " + cell.outputs[0].metadata.tripartite.text[1:].split("|")[0].strip(" :")
+                node["prompt_show"] = node["prompt_hide"] = label
                 if words is None:
                     node["classes"].append("silent")
 

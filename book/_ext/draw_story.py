@@ -5,6 +5,8 @@ the stored runs of the chapter on the living astrocyte.
 """
 
 import csv
+import html
+import re
 from pathlib import Path
 
 import living
@@ -114,14 +116,37 @@ def the_speed() -> None:
     save(fig, "speed")
 
 
+# what stands in the circuit of the landing page, and in the story
+PLAIN = {
+    "1\u2003Writing": "1\u2003Writing",
+    "2\u2003Reading": "2\u2003Reading",
+    "the token sets the weights": "a word sets the connections",
+    "the astrocyte sets the gain": "the astrocyte divides",
+    "input f": "word",
+    "hidden h": "hidden neurons",
+    "output \u2113": "output",
+    "synapses H, one astrocyte": "synapses, one astrocyte",
+    "astrocyte: P = 1/p": "astrocyte",
+    "+ xt (skip connection)": "the word is added",
+}
+
+
 def circuits() -> None:
-    """The circuit of the landing page, without its formulas."""
+    """The circuit of the landing page, in words: without its symbols and formulas."""
+
+    def plain(match):
+        attributes, markup = match.groups()
+        words = html.unescape(re.sub("<[^>]*>", "", markup)).replace("\u200b", "")
+        return f"<text{attributes}>{PLAIN[words]}</text>" if words in PLAIN else ""
+
     for phase in ("writing", "reading"):
         whole = (STATIC / f"circuit-{phase}.svg").read_text(encoding="utf-8")
         cut = whole.replace(
             'height="448" viewBox="0 0 400 448"', 'height="362" viewBox="0 0 400 362"'
         )
         assert cut != whole, phase
+        cut = cut.replace('height="447"', 'height="361"')
+        cut = re.sub("<text([^>]*)>(.*?)</text>", plain, cut)
         (STATIC / f"story-{phase}.svg").write_text(cut, encoding="utf-8")
 
 

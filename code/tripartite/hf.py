@@ -5,20 +5,23 @@ After `hf.register()` any model of Transformers that asks its attention by name 
 `model.set_attn_implementation("astrocyte")`. Queries, keys and values, grouped queries, padding and
 gradients are the model's; H and g are written once for all query heads that share keys.
 `generate(past_key_values=hf.MemoryCache(), ...)` keeps H and g in place of keys and values, so that
-what it holds does not grow. Needs PyTorch and Transformers 5: `pip install ".[hf]"`.
+what it holds does not grow. `hf.fit` tunes hidden neurons to a model's own queries and keys. Needs PyTorch and Transformers 5: `pip install ".[hf]"`.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections import defaultdict
+from collections.abc import Callable, Iterable, Mapping
 from typing import Any
 
 import torch
 from transformers import AttentionInterface, AttentionMaskInterface
 from transformers.cache_utils import Cache, CacheLayerMixin
 from transformers.masking_utils import flash_attention_mask
+from transformers.modeling_utils import ALL_ATTENTION_FUNCTIONS
 
 from . import features, network
+from .beyond import tuning
 
 REFUSED = ("sliding_window", "softcap", "position_bias", "s_aux")
 
@@ -90,6 +93,56 @@ class _Random:
                 self.kind, self.n_neurons, place[1], self.seed + layer, like=queries
             )
         return self.drawn[place]
+
+
+def fit(
+    model: torch.nn.Module,
+    inputs: Iterable[Mapping[str, torch.Tensor]],
+    *,
+    kind: str = "prototypes",
+    n_neurons: int = 256,
+    seed: int = 0,
+) -> Callable[[torch.nn.Module, torch.Tensor], network.Population]:
+    """Tune hidden neurons to the queries and keys of every head of a model; gives a population.
+
+    The model reads the inputs with its own attention, and each group of heads that share keys gets
+    curves of its own. Then `register(fit(model, inputs))` and `set_attn_implementation`, in this model.
+    inputs: arguments of each call of the model, without padding, of other texts or pictures than those
+    it will read. kind, n_neurons, seed: as in `tuning.fit`. Raises ValueError as `tuning.fit` does,
+    where there is no input, and on padding.
+    """
+    read: dict[torch.nn.Module, list] = defaultdict(list)
+
+    def record(module, query, key, value, attention_mask, scaling=None, **more):
+        if attention_mask is not None:
+            raise ValueError("inputs: must have no padding")
+        groups, d = key.shape[1], key.shape[-1]
+        root = (d**-0.5 if scaling is None else scaling) ** 0.5
+        tokens = (root * x.unflatten(1, (groups, -1)) for x in (key, query))
+        read[module].append([x.transpose(0, 1).reshape(groups, -1, d) for x in tokens])
+        exact = ALL_ATTENTION_FUNCTIONS["sdpa"]
+        return exact(module, query, key, value, None, scaling=scaling, **more)
+
+    AttentionInterface.register("astrocyte-record", record)
+    AttentionMaskInterface.register("astrocyte-record", _padding)
+    before = model.config._attn_implementation
+    model.set_attn_implementation("astrocyte-record")
+    try:
+        with torch.no_grad():
+            for arguments in inputs:
+                model(**arguments)
+    finally:
+        model.set_attn_implementation(before)
+    if not read:
+        raise ValueError("inputs: must hold one or more, which the model's attention reads")
+    curves = {}
+    for module, parts in read.items():
+        keys, queries = (torch.cat(x, dim=-2) for x in zip(*parts, strict=True))
+        tuned = tuning.fit(
+            kind, *(x.double().cpu().numpy() for x in (keys, queries)), n_neurons, seed, like=keys
+        )
+        curves[module] = tuned.of_head((slice(None), None))  # one for all heads of a group
+    return lambda module, queries: curves[module]
 
 
 def _padding(*, mask_function: Callable, **given: Any) -> torch.Tensor | None:

@@ -4,7 +4,8 @@ Models are small, with random weights, in double precision. For each: `kernel`, 
 difference from the same hidden neurons through a whole (tokens, tokens) kernel, which is another way
 to compute the same; `softmax`, the relative distance of many random neurons from the model's own
 attention; and whether gradients and generated tokens are as they should be. Random weights make small
-scores, so `softmax` shows that the door fits, and nothing about real models.
+scores, so `softmax` shows that the door fits, and nothing about real models. A real one is read too,
+from the folder that is named.
 """
 
 import json
@@ -15,7 +16,8 @@ from pathlib import Path
 import torch
 import transformers as tf
 
-sys.path.insert(0, str(Path(__file__).resolve().parents[2] / "code"))
+ROOT = Path(__file__).resolve().parents[2]
+sys.path.insert(0, str(ROOT / "code"))
 
 from tripartite import features, hf  # noqa: E402
 
@@ -138,6 +140,46 @@ def examine(name):
     return found
 
 
+def uniform(module, query, key, value, attention_mask, **_):
+    """Every token weighs alike, whatever is asked."""
+    alike = value.mean(-2, keepdim=True).expand(*query.shape[:-1], -1)
+    return alike.transpose(1, 2), None
+
+
+def fitted(folder):
+    """A real sentence encoder whose neurons are fitted to pages of the book, on other texts.
+
+    Returns the least cosine of a text's embedding to that by the model's own attention, for 256
+    fitted neurons a head, 256 random ones, and uniform attention.
+    """
+    model = tf.AutoModel.from_pretrained(folder).eval()
+    tokenizer = tf.PreTrainedTokenizerFast(tokenizer_file=str(folder / "tokenizer.json"))
+
+    def inputs(*names):
+        texts = [(ROOT / name).read_text(encoding="utf-8") for name in names]
+        ids = [tokenizer(text, return_tensors="pt")["input_ids"] for text in texts]
+        return [{"input_ids": part} for x in ids for part in x[:, :2048].split(256, dim=1)]
+
+    pages = inputs("book/story.md", "book/primer.md", "book/start.md")
+    texts = [f"data/texts/{name}.txt" for name in ("attention", "entangled-bank", "gettysburg")]
+    texts = [inputs(name)[0] for name in texts]
+    hf.register(hf.fit(model, pages), name="fitted")
+    hf.register(name="few at random", n_neurons=256)
+    tf.AttentionInterface.register("uniform", uniform)
+    tf.AttentionMaskInterface.register("uniform", tf.masking_utils.flash_attention_mask)
+
+    def embedded(attention):
+        model.set_attn_implementation(attention)
+        return torch.cat([model(**x)[0].mean(1) for x in texts])
+
+    with torch.no_grad():
+        exact = embedded("sdpa")
+        return {
+            name: float(torch.cosine_similarity(embedded(name), exact).min())
+            for name in ("fitted", "few at random", "uniform")
+        }
+
+
 def refusals():
     """What the attention says to what it cannot do."""
     said = {}
@@ -148,6 +190,8 @@ def refusals():
         "mask": lambda: model(ids, attention_mask=torch.zeros(1, 1, 6, 6, dtype=DOUBLE)),
         "kind": lambda: hf.register(kind="magic"),
         "size": lambda: hf.register(n_neurons=0),
+        "nothing to fit to": lambda: hf.fit(model, []),
+        "padding": lambda: hf.fit(model, [{"input_ids": ids, "attention_mask": ids > ids.min()}]),
     }
     local = tf.MistralConfig(**TEXT, num_key_value_heads=2, sliding_window=4)
     window = tf.MistralForCausalLM(local).to(DOUBLE)
@@ -167,7 +211,10 @@ def main():
     hf.register(name="many", n_neurons=20_000)
     tf.AttentionInterface.register("kernel", kernel)
     tf.AttentionMaskInterface.register("kernel", tf.masking_utils.flash_attention_mask)
-    print(json.dumps({name: examine(name) for name in MODELS} | {"refused": refusals()}))
+    found = {name: examine(name) for name in MODELS} | {"refused": refusals()}
+    if len(sys.argv) > 1:
+        found["fitted"] = fitted(Path(sys.argv[1]))
+    print(json.dumps(found))
 
 
 if __name__ == "__main__":
