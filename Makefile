@@ -23,7 +23,7 @@ live: setup  ## the same, and chapters run in the page: fetches 77 MB once
 
 test: setup  ## unit tests, nbval on every chapter, a build with warnings as errors
 	@$(TRIPARTITE) fetch
-	@TRIPARTITE_SITE="$$($(TRIPARTITE) site)" && export TRIPARTITE_SITE && $(PY) -m pytest -n 2 --dist loadfile --no-loadscope-reorder
+	@$(PY) -m pytest -n 2 --dist loadfile --no-loadscope-reorder
 
 accept: setup  ## execute every chapter and make its outputs the new reference
 	@$(TRIPARTITE) accept

@@ -57,12 +57,10 @@ PROBE, APART = 2.0, 4  # pixels by which a height is moved, tokens between those
 LEAPS = -96, -48, -24, -12, 12, 24, 48, 96  # pixels, tried where small steps may be caught
 STIFFNESS, LEGIBLE = 1e4, 5e4  # squared differences of colour that count as little, and as enough
 NEAR = 30, 0  # pixels up to which an edge of p_100000, of p_1000, may be that of the later curve
-LEAST = 0.3, 0.6, 0.8  # shares of tokens at which each curve must be found
 ALIKE = 40  # root mean square difference of colour up to which a place is drawn as in the picture
 RESEMBLES, OF_TOKENS = 25, 0.8  # the same, of all ink at a token, and the share that must be below
 BORDER = 4  # pixels at each side of the frame that its line may cover
 NAMES = "p_1000", "p_100000", "Z"
-OTHERWISE = "the picture is not drawn with the notebook's colours and widths"
 OVER_WHITE = (
     [(175, 234, 187)],
     [(193, 148, 52), (177, 144, 38)],
@@ -129,13 +127,11 @@ def heights_of(
 
     Every round moves each height by its own Gauss-Newton step, from drawings in which it alone (and
     others too far away to matter) is moved; before three of them larger moves are tried as well.
-    Returns pixels above the lower limit, (curves, tokens); NaN where a move changes too little to be seen (a later curve hides this one), or where the
-    drawing stays unlike the picture. Raises ValueError for a picture that these settings did not draw:
-    where a curve's ink, or in the end the curve itself, is found at too few tokens, or where the final
-    drawing resembles the picture at too few.
+    Returns pixels above the lower limit, (curves, tokens); NaN where a move changes too little to be
+    seen (a later curve hides this one), or where the drawing stays unlike the picture. Raises ValueError
+    where the final drawing resembles the picture at too few tokens: these settings did not draw it.
     """
     seen, shape = edges(picture, n_tokens, curves), picture.shape[:2]
-    refuse("ink", np.isfinite(seen).any(0))
     half = np.array([width for _, width, _ in curves.values()])[:, None] / 2
     heights = np.where(np.isnan(seen[0]), seen[1] + half, seen[0] - half)
     tokens = np.arange(n_tokens)
@@ -168,12 +164,11 @@ def heights_of(
         moves = np.clip(moves, -6, 6) * (0.8 if step < rounds // 2 else 0.4)
         heights = np.clip(heights + moves, *ends)
     legible = (visible > LEGIBLE) & (unlike < ALIKE**2)
-    refuse("curve", legible)
     resembles = unlikeness(picture, draw(heights, shape, curves), n_tokens) < RESEMBLES
     if resembles.mean() < OF_TOKENS:
         raise ValueError(
             f"the drawing of what was found resembles the picture at {resembles.sum()} of {n_tokens} "
-            f"tokens, must be at least {OF_TOKENS:.0%}: {OTHERWISE}"
+            f"tokens, must be at least {OF_TOKENS:.0%}: not drawn with the notebook's colours and widths"
         )
     return np.where(legible, heights, np.nan)
 
@@ -214,16 +209,6 @@ def unlikeness(picture: np.ndarray, drawn: np.ndarray, n_tokens: int) -> np.ndar
     window = np.abs(columns - np.arange(n_tokens)[:, None]) < 0.5  # tokens, columns
     squared = window @ (((some - others) ** 2).sum(-1) * inked).sum(0)
     return np.sqrt(squared / np.maximum(window @ inked.sum(0), 1))
-
-
-def refuse(what: str, there: np.ndarray) -> None:
-    """Raise ValueError where too few tokens have it; there: (curves, tokens)."""
-    for name, found, least in zip(NAMES, there, LEAST, strict=True):
-        if found.mean() < least:
-            raise ValueError(
-                f"{name}: its {what} is found at {found.sum()} of {found.size} tokens, must be at least "
-                f"{least:.0%}: {OTHERWISE}"
-            )
 
 
 def calibrated(heights: np.ndarray, rows: int) -> tuple[np.ndarray, float]:

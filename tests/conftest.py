@@ -130,10 +130,20 @@ def site() -> Path:
     """The site built from the committed outputs, warnings as errors; or that in TRIPARTITE_SITE."""
     if given := os.environ.get("TRIPARTITE_SITE"):
         return Path(given).resolve()
+    from filelock import FileLock
+
     from companion.build import committed_site
     from companion.paths import BUILD
 
-    return committed_site(BUILD / "committed")
+    # one worker builds, and the other goes on with its tests until it needs the site
+    BUILD.mkdir(exist_ok=True)
+    built, now = BUILD / "committed.of", os.environ.get("PYTEST_XDIST_TESTRUNUID", "")
+    with FileLock(BUILD / "committed.lock"):
+        html = BUILD / "committed/_build/html"
+        if not now or not built.exists() or built.read_text() != now:
+            html = committed_site(BUILD / "committed")
+            built.write_text(now)
+    return html
 
 
 def unavailable(reason: str) -> None:

@@ -35,7 +35,7 @@ def test_chapter_was_executed_in_order_without_errors(chapter):
 @every_chapter
 def test_chapter_and_the_page_of_claims_name_what_it_checks(chapter):
     checked = {claim["paper_claim"] for claim in chapter.claims().values()}
-    head = re.search(r"^- \*\*Carries\*\*(.*)", chapter.read().cells[0].source, re.M)[1]
+    head = re.search(r"^- \*\*Carries\*\*(.*)", chapter.cells()[0].source, re.M)[1]
     assert checked <= set(re.findall(r"\bC\d\b", head)), "its line Carries"
     page = (ROOT / "book/claims.md").read_text(encoding="utf-8")
     rows = re.findall(r"^\| (C\d) \| [^|]* \|([^|]*)\|[^|]*\|$", page, re.M)
@@ -82,7 +82,7 @@ def test_chapter_checks_claims_and_all_of_them_hold(chapter):
 
 @every_chapter
 def test_chapter_has_exercises_whose_solutions_are_executed(chapter):
-    cells = chapter.read().cells
+    cells = chapter.cells()
     (start,) = (k for k, cell in enumerate(cells) if "## Exercises" in cell.source)
     prose = "\n".join(cell.source for cell in cells[start:] if cell.cell_type == "markdown")
     assert prose.count("{dropdown} Solution") >= 3

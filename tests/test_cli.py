@@ -56,7 +56,7 @@ def test_list_has_every_parameter_figure_and_claim():
 def test_every_key_that_the_book_cites_has_an_entry_that_bibtex_reads():
     for chapter in chapters():
         entries = cite.cite(chapter)
-        prose = "\n".join(c.source for c in chapter.read().cells if c.cell_type == "markdown")
+        prose = "\n".join(c.source for c in chapter.cells() if c.cell_type == "markdown")
         assert "kozachkov2023" in entries
         for key in re.findall(r"\{cite\}`(\w+)`", prose):
             assert key in entries

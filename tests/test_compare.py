@@ -155,7 +155,7 @@ def test_a_claim_that_is_not_a_number_is_told_as_one_that_fails(monkeypatch):
     found = compare.compare(notebook(failed), notebook(checked(1.0)))
     assert not found.same()
     assert found.details() == ["claim some-name fails: Statement: nan, must be < 2"]
-    assert np.isnan(recorded(notebook(failed))["some-name"]["observed"])
+    assert np.isnan(recorded(notebook(failed).cells)["some-name"]["observed"])
 
 
 def test_what_a_figure_s_cell_prints_is_compared_too():

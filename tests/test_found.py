@@ -18,7 +18,7 @@ def checks():
     return {
         f"{c.slug}.html#cell-{claim['cell']}": (claim["paper_claim"], float(claim["observed"]))
         for c in chapters()
-        for claim in recorded(c.read()).values()
+        for claim in recorded(c.cells()).values()
     }
 
 

@@ -88,7 +88,7 @@ def test_every_choice_in_a_chapter_is_listed():
     marked = {
         (chapter.slug, cell.id)
         for chapter in chapters()
-        for cell in chapter.read().cells
+        for cell in chapter.cells()
         if cell.cell_type == "markdown" and re.search(r"^:class:.*\bchoice\b", cell.source, re.M)
     }
     listed = {
@@ -102,7 +102,7 @@ def test_alternatives_can_be_run_and_results_are_of_listed_ones():
     for choice in choices.listed():
         assert ("fixed" in choice) != ("alternatives" in choice)
         chapter = find(choice["chapter"])
-        sources = {cell.id: cell.source for cell in chapter.read().cells}
+        sources = {cell.id: cell.source for cell in chapter.cells()}
         for alternative in choice.get("alternatives", []):
             others = {
                 name

@@ -2,7 +2,6 @@
 
 import numpy as np
 import pytest
-from PIL import Image
 
 from companion.paths import DATA
 
@@ -25,28 +24,14 @@ def known_curves(n_tokens=40):
     return np.array([few, many, exact])
 
 
-@pytest.mark.parametrize(("kind", "rows"), [("LANGUAGE", 330), ("VISION", 430)])
-def test_curves_that_are_known_are_read_to_a_pixel(reader, kind, rows):
-    """In a frame of any height: none is fixed."""
-    true, curves = known_curves() * rows / 330, getattr(reader, kind)
-    picture = reader.draw(true, (rows, 255), curves)
-    found = reader.heights_of(picture, 40, curves, rounds=40)
+def test_curves_that_are_known_are_read_to_a_pixel(reader):
+    true = known_curves()
+    picture = reader.draw(true, (330, 255))
+    found = reader.heights_of(picture, 40, rounds=40)
     legible = np.isfinite(found)
     assert (legible.mean(1) > [0.4, 0.85, 0.95]).all()
     error = np.abs(found - true)
     assert (np.nanquantile(error, 0.9, axis=1) < 1).all(), np.nanquantile(error, 0.9, axis=1)
-
-
-def resized(picture, columns, rows):
-    return np.asarray(Image.fromarray(picture).resize((columns, rows)))
-
-
-@pytest.mark.parametrize("columns", [230, 280])
-def test_a_frame_of_another_width_is_refused(reader, columns):
-    """The abscissa is known by its width: tokens would be sought in the wrong places."""
-    picture = resized(reader.draw(known_curves(), (330, 255)), columns, 330)
-    with pytest.raises(ValueError, match="not drawn with the notebook's colours and widths"):
-        reader.heights_of(picture, 40, rounds=12)
 
 
 def test_the_drawing_of_what_was_found_must_resemble_the_picture(reader):
@@ -54,7 +39,7 @@ def test_the_drawing_of_what_was_found_must_resemble_the_picture(reader):
     thin = {**reader.LANGUAGE, "p_1000": (reader.LANGUAGE["p_1000"][0], 5, 0.8)}
     picture = reader.draw(known_curves(), (330, 255), thin)
     with pytest.raises(ValueError, match="resembles the picture at .* of 40 tokens, must be at"):
-        reader.heights_of(picture, 40, rounds=24)
+        reader.heights_of(picture, 40, rounds=8)
 
 
 def test_unlikeness_is_that_of_the_ink_at_a_token_inside_the_frame(reader):
@@ -65,44 +50,6 @@ def test_unlikeness_is_that_of_the_ink_at_a_token_inside_the_frame(reader):
     assert found[5] == pytest.approx(255 * 3**0.5) and np.flatnonzero(found).tolist() == [5]
     ink[:4] = ink[:, :4] = 0  # the line of the frame
     np.testing.assert_array_equal(reader.unlikeness(ink, white, 15), found)
-
-
-FEW, MANY, Z = (("#9be5aa", 10, 0.8), ("#b27a01", 10, 0.8), ("#056eee", 5, 1.0))  # of the notebook
-
-
-@pytest.mark.parametrize(
-    "drawn",
-    [
-        (FEW, Z, MANY),
-        (MANY, FEW, Z),
-        [(colour, width / 3, alpha) for colour, width, alpha in (FEW, MANY, Z)],
-        (MANY, Z, FEW),
-        [(colour, width * 1.2, alpha) for colour, width, alpha in (FEW, MANY, Z)],
-        [(colour, width, min(alpha, 0.7)) for colour, width, alpha in (FEW, MANY, Z)],
-        [(colour, width, 1.0) for colour, width, _ in (FEW, MANY, Z)],
-        [(colour, *rest) for colour, (_, *rest) in zip(("red", "lime", "black"), (FEW, MANY, Z))],
-        None,
-    ],
-    ids=[
-        "normaliser-as-many",
-        "few-as-many",
-        "thin",
-        "all-swapped",
-        "wide",
-        "pale",
-        "opaque",
-        "other-colours",
-        "photograph",
-    ],
-)
-def test_a_picture_drawn_otherwise_is_refused(reader, drawn):
-    assert tuple(reader.LANGUAGE.values()) == (FEW, MANY, Z)
-    if drawn is None:
-        picture = np.asarray(Image.open(DATA / "images/cat.jpg"))[:255]
-    else:
-        picture = reader.draw(known_curves(), (330, 255), dict(zip(reader.NAMES, drawn)))
-    with pytest.raises(ValueError, match="not drawn with the notebook's colours and widths"):
-        reader.heights_of(picture, n_tokens=40, rounds=12)
 
 
 def test_the_unit_follows_from_the_limits_of_the_notebook(reader):

@@ -129,7 +129,7 @@ def test_the_recipe_from_weights_to_published_curves(folder, weights, tmp_path):
         np.testing.assert_allclose(
             shown[name], expected, rtol=2e-8, atol=1e-9 * z.max()
         )  # kept with 9 digits
-    claims = recorded(nbformat.read(made / "chapter.ipynb", 4))
+    claims = recorded(nbformat.read(made / "chapter.ipynb", 4).cells)
     compared = claims[
         "published-curves-recomputed"
     ]  # made with ALBERT's shapes, and false of these weights

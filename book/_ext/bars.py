@@ -45,7 +45,7 @@ class NameBars(SphinxPostTransform):
         path = Path(self.env.doc2path(self.env.docname))
         if path.suffix != ".ipynb":
             return
-        cells = Chapter(path).read().cells
+        cells = Chapter(path).cells()
         numbers = self.env.toc_fignumbers.get(self.env.docname, {}).get("figure", {})
         for node in self.document.findall(nodes.container):
             if node.get("nb_element") == "cell_code" and node.get("hide_mode"):
@@ -53,7 +53,9 @@ class NameBars(SphinxPostTransform):
                 words = shown(cell, numbers)
                 label = f"Code: {words}" if words else "Code"
                 if node["hide_mode"] == "all":  # a table that a figure draws already, and its code
-                    label = "Table: " + cell.outputs[0].metadata.tripartite.text[1:].split("|")[0].strip(" :")
+                    label = "Table: " + cell.outputs[0].metadata.tripartite.text[1:].split("|")[
+                        0
+                    ].strip(" :")
                 node["prompt_show"] = node["prompt_hide"] = label
                 if words is None:
                     node["classes"].append("silent")

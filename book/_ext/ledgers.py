@@ -54,10 +54,10 @@ def checked_claims(srcdir) -> list[tuple[object, dict]]:
     """(chapter, claim) of every claim of the book; a warning for one without its check."""
     found = []
     for chapter in staged(srcdir):
-        notebook = chapter.read()
-        known = recorded(notebook).values()
+        cells = chapter.cells()
+        known = recorded(cells).values()
         sound = {claim["cell"] for claim in known if claim["holds"]}
-        for cell in notebook.cells:
+        for cell in cells:
             makes_one = cell.cell_type == "code" and re.search(r"^claim\(", cell.source, re.M)
             if makes_one and cell.id not in sound:
                 logger.warning(f"{chapter.slug}: a claim is not checked: {cell.source[:80]!r}")
@@ -188,7 +188,7 @@ def ledger_figures(srcdir):
             f'src="../figures/{f.name}/{f.name}.svg" alt="{esc(f.alt)}"><span>{esc(f.words)}</span></a>'
             for f in by_chapter.get(chapter.slug, [])
         )
-        title = re.search(r"^# (.*)", chapter.read().cells[0].source, re.M)[1]
+        title = re.search(r"^# (.*)", chapter.cells()[0].source, re.M)[1]
         yield f"{int(chapter.number)}. {title}", f'<div class="gallery">{items}</div>'
 
 
@@ -601,7 +601,7 @@ def anchor_cells(app, doctree):
     path = Path(app.srcdir, f"{app.env.docname}.ipynb")
     if not path.exists():
         return
-    cells = Chapter(path).read().cells
+    cells = Chapter(path).cells()
     for node in doctree.findall(nodes.container):
         if node.get("nb_element") == "cell_code":
             node["ids"].append(f"cell-{cells[node['cell_index']].id}")

@@ -32,11 +32,15 @@ class Chapter:
         return self.slug.split("-")[0]
 
     def read(self) -> nbformat.NotebookNode:
-        """The notebook; raises ChapterError where the file is not one."""
+        """The notebook, which the caller may change; raises ChapterError where the file is not one."""
         return _read(self.path)
 
+    def cells(self) -> list:
+        """All cells, parsed once for each version of the file: to read, not to change."""
+        return _cells(self.path, self.path.stat().st_mtime_ns)
+
     def code_cells(self) -> list:
-        return _code_cells(self.path, self.path.stat().st_mtime_ns)
+        return [cell for cell in self.cells() if cell.cell_type == "code"]
 
     def parameters(self) -> dict[str, Parameter]:
         """Parameters by name; raises ParameterError where there is not just one cell of them."""
@@ -76,9 +80,8 @@ def named(claims: list[dict]) -> dict[str, dict]:
 
 
 @cache
-def _code_cells(path: Path, changed: int) -> list:
-    """Read once for every version of the file: publishing a figure asks several times."""
-    return [cell for cell in _read(path).cells if cell.cell_type == "code"]
+def _cells(path: Path, changed: int) -> list:
+    return _read(path).cells
 
 
 def _read(path: Path) -> nbformat.NotebookNode:

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import re
 import tomllib
+from functools import cache
+from pathlib import Path
 
 from .chapters import Chapter
 from .passport import commit
@@ -19,22 +21,26 @@ def cite(chapter: Chapter | None = None, figure: str | None = None) -> dict[str,
     The methods are what the chapter cites. Raises OSError where book/references.bib is missing,
     and LookupError where it lacks a key.
     """
-    from pybtex.database import BibliographyData, parse_file
-
-    known = parse_file(str(BOOK / "references.bib"), "bibtex").entries
+    known = _references(BOOK / "references.bib", (BOOK / "references.bib").stat().st_mtime_ns)
     keys = dict.fromkeys([PAPER, *(cited(chapter) if chapter else [])])
     if missing := [key for key in keys if key not in known]:
         raise LookupError(f"book/references.bib lacks {', '.join(missing)}")
-    entries = {"companion": companion(chapter, figure)}
-    for key in keys:
-        entries[key] = BibliographyData({key: known[key]}).to_string("bibtex").strip()
-    return entries
+    return {"companion": companion(chapter, figure)} | {key: known[key] for key in keys}
+
+
+@cache
+def _references(path: Path, changed: int) -> dict[str, str]:
+    """Every entry of the book's references in BibTeX, made once for each version of the file."""
+    from pybtex.database import BibliographyData, parse_file
+
+    entries = parse_file(str(path), "bibtex").entries
+    return {k: BibliographyData({k: e}).to_string("bibtex").strip() for k, e in entries.items()}
 
 
 def cited(chapter: Chapter) -> list[str]:
     """Keys that the chapter cites, in its order; figure captions count."""
     captions = [figure["caption"] for figure in chapter.figures().values()]
-    prose = [cell.source for cell in chapter.read().cells if cell.cell_type == "markdown"]
+    prose = [cell.source for cell in chapter.cells() if cell.cell_type == "markdown"]
     groups = CITED.findall("\n".join(prose + captions))
     return list(dict.fromkeys(key.strip() for group in groups for key in group.split(",")))
 

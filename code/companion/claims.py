@@ -111,14 +111,14 @@ def claim(
     return result
 
 
-def recorded(notebook) -> dict[str, dict]:
-    """The claims that an executed notebook checked, by name, each with the id of its cell."""
+def recorded(cells) -> dict[str, dict]:
+    """The claims that executed cells checked, by name, each with the id of its cell."""
     return {
         output["metadata"]["tripartite"]["claim"]["name"]: {
             **plain(output["metadata"]["tripartite"]["claim"]),
             "cell": cell.id,
         }
-        for cell in notebook.cells
+        for cell in cells
         for output in cell.get("outputs", [])
         if "claim" in output.get("metadata", {}).get("tripartite", {})
     }

@@ -38,7 +38,7 @@ def find(name: str) -> tuple[Chapter, str]:
 def numbered(chapter: Chapter) -> dict[int, str]:
     """The names of a chapter's figures by position; drawings in its text count, and have none."""
     place, found = 0, {}
-    for cell in chapter.read().cells:
+    for cell in chapter.cells():
         if cell.cell_type == "markdown":
             place += len(re.findall(r"^ *(?:`{3,}|:{3,})\{figure\}", cell.source, re.M))
         elif figure := cell.metadata.get("mystnb", {}).get("figure"):

@@ -74,7 +74,7 @@ def _read(folder: Path) -> dict:
         name: (max(d.values()) if d else math.inf, report["tolerances"][name])
         for name, d in report["figures"].items()
     }
-    claims = recorded(nbformat.read(folder / "chapter.ipynb", 4))
+    claims = recorded(nbformat.read(folder / "chapter.ipynb", 4).cells)
     return {"claims": claims, "figures": figures, "differences": report["differences"]}
 
 
