@@ -21,7 +21,6 @@ from transformers.masking_utils import flash_attention_mask
 from transformers.modeling_utils import ALL_ATTENTION_FUNCTIONS
 
 from . import features, network
-from .beyond import tuning
 
 REFUSED = ("sliding_window", "softcap", "position_bias", "s_aux")
 
@@ -111,6 +110,8 @@ def fit(
     it will read. kind, n_neurons, seed: as in `tuning.fit`. Raises ValueError as `tuning.fit` does,
     where there is no input, and on padding.
     """
+    from .beyond import tuning
+
     read: dict[torch.nn.Module, list] = defaultdict(list)
 
     def record(module, query, key, value, attention_mask, scaling=None, **more):

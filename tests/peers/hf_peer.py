@@ -147,7 +147,7 @@ def uniform(module, query, key, value, attention_mask, **_):
 
 
 def fitted(folder):
-    """A real sentence encoder whose neurons are fitted to pages of the book, on other texts.
+    """A real sentence encoder whose neurons are fitted to a page of the book, on other texts.
 
     Returns the least cosine of a text's embedding to that by the model's own attention, for 256
     fitted neurons a head, 256 random ones, and uniform attention.
@@ -160,7 +160,7 @@ def fitted(folder):
         ids = [tokenizer(text, return_tensors="pt")["input_ids"] for text in texts]
         return [{"input_ids": part} for x in ids for part in x[:, :2048].split(256, dim=1)]
 
-    pages = inputs("book/story.md", "book/primer.md", "book/start.md")
+    pages = inputs("book/story.md")
     texts = [f"data/texts/{name}.txt" for name in ("attention", "entangled-bank", "gettysburg")]
     texts = [inputs(name)[0] for name in texts]
     hf.register(hf.fit(model, pages), name="fitted")
