@@ -232,9 +232,11 @@ def assert_committed(slug, claims, figures):
             assert fresh == pytest.approx(claim["observed"], rel=plotted.TOLERANCE, abs=1e-6), name
 
 
-def test_another_parameter_breaks_a_claim_and_moves_figures(browser, address):
+def test_a_stopped_run_starts_anew_and_another_parameter_breaks_a_claim_and_moves_figures(
+    browser, address
+):
     page = opened(browser, address, "09-continuous-time")
-    assert_committed("09-continuous-time", *run(page))
+    default = page.locator("[name=tau_neuron]").input_value()
     assert page.locator("[name=tau_neuron]").get_attribute("max") == "0.2"
     page.fill("[name=tau_neuron]", "5")  # the browser itself refuses it
     page.click(".live button:has-text('Run')")
@@ -243,6 +245,7 @@ def test_another_parameter_breaks_a_claim_and_moves_figures(browser, address):
     page.click(".live button:has-text('Run')")
     page.click(".live button:has-text('Stop')")
     page.wait_for_function(READY, timeout=MINUTES)
+    assert_committed("09-continuous-time", *run(page, tau_neuron=default))
     claims, figures = run(page, tau_neuron="0.2")
     assert "false" in {claim["holds"] for claim in claims.values()}
     assert max(figures.values()) > plotted.TOLERANCE

@@ -127,7 +127,8 @@ def test_the_core_needs_numpy_alone(module):
 
 
 def test_the_core_knows_nothing_beyond_it():
-    for path in _core():
+    """But for `hf.fit`, which gives models of others the tuning of chapter 13."""
+    for path in set(_core()) - {ROOT / "code/tripartite/hf.py"}:
         assert "beyond import" not in path.read_text(), path
         assert "import beyond" not in path.read_text(), path
 

@@ -136,12 +136,11 @@ def fit(
         model.set_attn_implementation(before)
     if not read:
         raise ValueError("inputs: must hold one or more, which the model's attention reads")
-    curves = {}
+    curves: dict[torch.nn.Module, Any] = {}
     for module, parts in read.items():
         keys, queries = (torch.cat(x, dim=-2) for x in zip(*parts, strict=True))
-        tuned = tuning.fit(
-            kind, *(x.double().cpu().numpy() for x in (keys, queries)), n_neurons, seed, like=keys
-        )
+        of_keys, of_queries = (x.double().cpu().numpy() for x in (keys, queries))
+        tuned = tuning.fit(kind, of_keys, of_queries, n_neurons, seed, like=keys)
         curves[module] = tuned.of_head((slice(None), None))  # one for all heads of a group
     return lambda module, queries: curves[module]
 

@@ -10,6 +10,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -81,7 +82,7 @@ class Tuned:
         """The same population, neurons start to stop only."""
         return Tuned(self.keys.block(start, stop), self.queries.block(start, stop))
 
-    def of_head(self, place: int | tuple[int, ...]) -> Tuned:
+    def of_head(self, place: Any) -> Tuned:
         """One head's population, or one layer's: place indexes the leading axes."""
         return Tuned(
             *(
@@ -372,9 +373,10 @@ def load(path: str | Path, dtype=np.float32) -> Tuned:
     """Tuning fitted elsewhere, from a safetensors file: curves for all (layers, heads).
 
     path: a file as scripts/make_tuned_model.py writes it; `power`, (..., d), in place of `curvature`
-    is its diagonal. The two for MiniLM that come with the book are for texts of up to 256 tokens: they
-    were fitted to windows of 256 from the first position on, and outputs err about half as much again
-    at 512 (chapter 13). dtype: of the arrays returned.
+    is its diagonal. Of those for MiniLM that come with the book, language-64 and -256 are for texts of
+    up to 256 tokens: they were fitted to windows of 256 from the first position on, and outputs err
+    about half as much again at 512. Those whose name ends in window5 serve beside four exact tokens
+    on either side, in texts of 8 to 512 (chapter 13). dtype: of the arrays returned.
     """
     from ..checkpoint import Tensors
 
