@@ -21,7 +21,7 @@ from companion.claims import recorded
 from companion.parameters import ParameterError
 from companion.paths import ROOT
 
-SLUGS = ("05-presynaptic-terminal", "18-living")
+SLUGS = ("05-presynaptic-terminal",)
 MINUTES = 300_000  # milliseconds, on a machine that does other work
 
 

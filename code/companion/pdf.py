@@ -124,12 +124,6 @@ def _print(page: Path, chromium: str, said: dict) -> bytes:
             tab.add_style_tag(content=PAPER)
             tab.evaluate("document.querySelectorAll('details').forEach(e => e.open = true)")
             tab.evaluate(FRONT, said)
-            return tab.pdf(
-                format="A4",
-                scale=0.8,
-                print_background=True,
-                outline=True,
-                tagged=True,
-            )
+            return tab.pdf(format="A4", scale=0.8, print_background=True, outline=True, tagged=True)
         finally:
             browser.close()
