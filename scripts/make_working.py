@@ -8,7 +8,9 @@ tokens fewer than so many apart are exact. output: relative L2 error; response: 
 over tokens. In -whole.csv cosine is that of a test text's embedding to the exact model's, and error the
 relative L2 distance of the last hidden state, where all heads of all layers are replaced. -lengths.csv
 has the errors of heads at the beginnings of eight texts of the test split, of 16 to 512 tokens, and
--lengths-whole.csv those of the whole model.
+-lengths-whole.csv those of the whole model. -shared.csv has for each of these texts at 512 tokens how
+many of its runs of eight tokens also stand in the texts of the fit, and the output error of the median
+head with curves fitted beside the window; `all` is all eight texts, `others` those that share no run.
 """
 
 import sys
@@ -19,6 +21,7 @@ import numpy as np
 import tuning_inputs
 from common import DATA, table
 from make_tuning_whole import embedding
+from make_tuning_windows import runs
 from tripartite import attention, whole
 from tripartite.beyond import tuning, working
 
@@ -80,6 +83,32 @@ def write(heads, models, pairs, encoder, tests, *tokens):
         print(*tokens, kind, window, flush=True)
 
 
+def write_shared(folder, encoder, longest):
+    """What every test text of 512 tokens shares with the fit, and the errors with and without."""
+    fitted = {
+        run for ids in tuning_inputs.of_any_length(folder, "fit") for x in ids for run in runs(x)
+    }
+    counts = [(len(r := runs(ids)), sum(run in fitted for run in r)) for ids in longest]
+    read = [encoder.heads(ids) for ids in longest]
+    every = range(len(longest))
+    groups = {f"text {n}": [n] for n in every}
+    groups |= {"all": [*every], "others": [n for n in every if not counts[n][1]]}
+    populations = [layers(kind, encoder) for kind in KINDS[-2:]]
+    with table("working-shared", ["text", "runs", "shared", *KINDS[-2:]]) as writer:
+        for name, members in groups.items():
+            errors = [
+                np.median(
+                    [
+                        of_layer(phi, BESIDE, [tuple(x[n] for x in read[t]) for t in members])[0]
+                        for n, phi in enumerate(phis)
+                    ]
+                )
+                for phis in populations
+            ]
+            total = np.sum([counts[t] for t in members], axis=0)
+            writer.writerow([name, *total, *(f"{x:.4g}" for x in errors)])
+
+
 def main():
     folder = Path(sys.argv[1])
     encoder = tuning_inputs.load("language")
@@ -98,6 +127,7 @@ def main():
             tests = [tuning_inputs.pieces(ids, tokens)[0] for ids in longest]
             few = [("64", 0), ("256", 0), *((kind, BESIDE) for kind in KINDS)]
             write(heads, models, few, encoder, tests, tokens)
+    write_shared(folder, encoder, longest)
 
 
 if __name__ == "__main__":
