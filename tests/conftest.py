@@ -1,13 +1,17 @@
 """What tests share: quiet kernels, and a small checkout of its own for each that changes one."""
 
+import functools
+import http.server
 import os
 import shutil
 import subprocess
 import sys
+import threading
 from pathlib import Path
 
 import nbformat
 import pytest
+from bs4 import BeautifulSoup
 from hypothesis import settings
 
 import shapes
@@ -146,6 +150,33 @@ def site() -> Path:
     return html
 
 
+@pytest.fixture(scope="session")
+def documents(site):
+    """Every HTML file of the site, parsed, by path."""
+    return {
+        path: BeautifulSoup(path.read_bytes(), "html.parser")
+        for path in sorted(site.rglob("*.html"))
+        if "_static" not in path.relative_to(site).parts
+    }
+
+
+@pytest.fixture(scope="session")
+def origin(site):
+    class Handler(http.server.SimpleHTTPRequestHandler):
+        protocol_version = "HTTP/1.1"
+
+        def log_message(self, *_):
+            pass
+
+    server = http.server.ThreadingHTTPServer(
+        ("127.0.0.1", 0), functools.partial(Handler, directory=site)
+    )
+    threading.Thread(target=server.serve_forever, daemon=True).start()
+    yield f"http://127.0.0.1:{server.server_port}"
+    server.shutdown()
+    server.server_close()
+
+
 def unavailable(reason: str) -> None:
     """Skip on a reader's machine; fail where nothing may be left out."""
     pytest.fail(reason) if os.environ.get("CI") else pytest.skip(reason)
@@ -166,6 +197,22 @@ def browser():
         )
         yield chromium
         chromium.close()
+
+
+def pytest_collection_modifyitems(items):
+    """One file that needs the site comes first, others after those that do not: one worker builds, none waits."""
+    files = {}
+    for item in items:
+        needs = "site" in getattr(item, "fixturenames", ())
+        files[item.path] = files.get(item.path, False) or needs
+    first = next((path for path, needs in files.items() if needs), None)
+
+    def place(item):
+        if item.path.suffix == ".ipynb":
+            return 3  # last: many of a like size end at about the same time
+        return 0 if item.path == first else 1 + files[item.path]
+
+    items.sort(key=place)
 
 
 @pytest.fixture(scope="session", autouse=True)

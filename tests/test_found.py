@@ -1,7 +1,5 @@
 """What we found: a card for each claim of the paper, with nothing typed that a check computes."""
 
-# ruff: noqa: F811  fixtures come from test_site
-
 import re
 
 import pytest
@@ -10,7 +8,6 @@ from companion.chapters import chapters
 from companion.claims import recorded
 from companion.paths import ROOT
 from test_reading import extension
-from test_site import documents  # noqa: F401
 
 
 def checks():

@@ -1,7 +1,5 @@
 """What helps a reader of the site: the living picture, chapter heads, previews, downloads, what the web needs."""
 
-# ruff: noqa: F811  fixtures come from test_site
-
 import csv
 import importlib
 import json
@@ -28,7 +26,7 @@ from fontTools.ttLib import TTFont
 from companion import pdf
 from companion.chapters import chapters
 from companion.paths import DATA, ROOT
-from test_site import SETTLE, documents, origin  # noqa: F401
+from test_site import SETTLE
 from tripartite import attention, features, network, pretrained
 
 

@@ -1,7 +1,5 @@
 """The box for a reader's own sentence: its numbers against the encoder's, and how it behaves in a browser."""
 
-# ruff: noqa: F811  fixtures come from test_site
-
 import re
 from types import SimpleNamespace
 from urllib.parse import parse_qs, urlsplit
@@ -11,7 +9,7 @@ import pytest
 
 from companion import fetch
 from test_reading import extension
-from test_site import PHONE, origin  # noqa: F401
+from test_site import PHONE
 from tripartite import features, network, pretrained
 from tripartite.encoder import project
 

@@ -1,18 +1,14 @@
 """The built site, as a reader meets it: every page, on a desk and on a phone, in both themes, on paper, offline."""
 
-import functools
 import gzip
-import http.server
 import importlib.util
 import re
-import threading
 from pathlib import Path
 from urllib.parse import unquote, urljoin, urlsplit
 
 import axe_playwright_python
 import pytest
 import yaml
-from bs4 import BeautifulSoup
 
 from companion.chapters import chapters
 from companion.claims import recorded
@@ -43,33 +39,6 @@ FIGURE_PAGES = [
 
 
 # --- what the tests look at -----------------------------------------------------------------------
-
-
-@pytest.fixture(scope="session")
-def documents(site):
-    """Every HTML file of the site, parsed, by path."""
-    return {
-        path: BeautifulSoup(path.read_bytes(), "html.parser")
-        for path in sorted(site.rglob("*.html"))
-        if "_static" not in path.relative_to(site).parts
-    }
-
-
-@pytest.fixture(scope="session")
-def origin(site):
-    class Handler(http.server.SimpleHTTPRequestHandler):
-        protocol_version = "HTTP/1.1"
-
-        def log_message(self, *_):
-            pass
-
-    server = http.server.ThreadingHTTPServer(
-        ("127.0.0.1", 0), functools.partial(Handler, directory=site)
-    )
-    threading.Thread(target=server.serve_forever, daemon=True).start()
-    yield f"http://127.0.0.1:{server.server_port}"
-    server.shutdown()
-    server.server_close()
 
 
 @pytest.fixture(scope="session")
