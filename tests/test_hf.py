@@ -65,16 +65,23 @@ def test_what_the_attention_cannot_do_is_refused(found):
     assert "attention_mask of shape (1, 1, 6, 6): must be (batch, tokens)" in refused["mask"]
     assert "kind = 'magic': must be one of" in refused["kind"]
     assert "n_neurons = 0: must be a whole number" in refused["size"]
-    assert "sliding_window = 4: must be None" in refused["window"]
+    for when in ("window", "window to fit to"):
+        assert "sliding_window = 4: must be None" in refused[when]
     assert "inputs: must hold one or more" in refused["nothing to fit to"]
     assert refused["padding"] == "inputs: must have no padding"
 
 
 def test_a_real_model_reads_with_fitted_neurons(found):
     """As the page says: the worst of three texts, against random neurons and uniform attention."""
+    page = (ROOT / "book/huggingface.md").read_text(encoding="utf-8")
+    said = re.search(
+        r"must be above (\S+) for.* below (\S+) with as.* below (\S+) with uniform", page
+    )
+    least, few, uniform = map(float, said.groups())
+    assert (least, few, uniform) == (0.85, 0.7, 0.5)
     cosine = found["fitted"]
-    assert cosine["fitted"] > 0.85
-    assert cosine["few at random"] < 0.7 and cosine["uniform"] < 0.5
+    assert cosine["fitted"] > least
+    assert cosine["few at random"] < few and cosine["uniform"] < uniform
 
 
 def test_the_page_about_it_runs_as_it_stands(found):

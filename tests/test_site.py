@@ -133,12 +133,12 @@ TEXT = ", ".join(f".bd-article {part}" for part in (
 ))  # fmt: skip
 
 
-# What axe calls serious or critical. Colours, which
-# CONTRAST measures in both themes and which come from style sheets for all pages, take axe half of its
-# time: it looks at those of a few pages. Typeset mathematics and code have no rules to break, and thousands of elements.
+# What axe calls serious or critical. Colours take half of its time: it looks at those of a few pages, since
+# they come from style sheets for all, and CONTRAST measures them on every page in both themes. Typeset
+# mathematics and code have no rules to break, and thousands of elements.
 AXE = (Path(axe_playwright_python.__file__).parent / "axe.min.js").read_text(encoding="utf-8")
 VIOLATIONS = """async colours => {
-  const options = {resultTypes: ["violations"], preload: false, 
+  const options = {resultTypes: ["violations"], preload: false,
     rules: Object.fromEntries(["color-contrast", "link-in-text-block"].map(rule => [rule, {enabled: colours}]))};
   const found = await axe.run({exclude: ["mjx-container", ".highlight pre"]}, options);
   return found.violations.filter(v => ["serious", "critical"].includes(v.impact))

@@ -53,9 +53,8 @@ class NameBars(SphinxPostTransform):
                 words = shown(cell, numbers)
                 label = f"Code: {words}" if words else "Code"
                 if node["hide_mode"] == "all":  # a table that a figure draws already, and its code
-                    label = "Table: " + cell.outputs[0].metadata.tripartite.text[1:].split("|")[
-                        0
-                    ].strip(" :")
+                    head = cell.outputs[0].metadata.tripartite.text.split("|")[1]
+                    label = f"Table: {head.strip(' :')}"
                 node["prompt_show"] = node["prompt_hide"] = label
                 if words is None:
                     node["classes"].append("silent")

@@ -5,7 +5,8 @@ After `hf.register()` any model of Transformers that asks its attention by name 
 `model.set_attn_implementation("astrocyte")`. Queries, keys and values, grouped queries, padding and
 gradients are the model's; H and g are written once for all query heads that share keys.
 `generate(past_key_values=hf.MemoryCache(), ...)` keeps H and g in place of keys and values, so that
-what it holds does not grow. `hf.fit` tunes hidden neurons to a model's own queries and keys. Needs PyTorch and Transformers 5: `pip install ".[hf]"`.
+what it holds does not grow. `hf.fit` tunes hidden neurons to a model's own queries and keys. Needs
+PyTorch and Transformers 5: `pip install ".[hf]"`.
 """
 
 from __future__ import annotations
@@ -47,10 +48,8 @@ def register(
     def attention(module, query, key, value, attention_mask, scaling=None, is_causal=None, **more):
         _refuse(module, attention_mask, more)
         causal = getattr(module, "is_causal", True) if is_causal is None else is_causal
-        groups, new, d = key.shape[1:]
-        root = (d**-0.5 if scaling is None else scaling) ** 0.5
-        q = (root * query).unflatten(1, (groups, -1))
-        k, v = (root * key)[:, :, None], value[:, :, None]
+        q, k = _grouped(query, key, scaling)
+        v, new = value[:, :, None], key.shape[-2]
         weights = None
         if attention_mask is not None:
             weights = attention_mask[:, None, None, -new:].to(q.dtype)
@@ -63,6 +62,12 @@ def register(
 
     AttentionInterface.register(name, attention)
     AttentionMaskInterface.register(name, _padding)
+
+
+def _grouped(query, key, scaling) -> tuple[torch.Tensor, torch.Tensor]:
+    """Queries and keys by groups that share keys, (batch, groups, heads, tokens, d), q.k the score."""
+    root = (key.shape[-1] ** -0.5 if scaling is None else scaling) ** 0.5
+    return (root * query).unflatten(1, (key.shape[1], -1)), (root * key)[:, :, None]
 
 
 def _read(phi, q, k, v, causal, weights, earlier: MemoryLayer | None) -> network.Reading:
@@ -117,10 +122,9 @@ def fit(
     def record(module, query, key, value, attention_mask, scaling=None, **more):
         if attention_mask is not None:
             raise ValueError("inputs: must have no padding")
-        groups, d = key.shape[1], key.shape[-1]
-        root = (d**-0.5 if scaling is None else scaling) ** 0.5
-        tokens = (root * x.unflatten(1, (groups, -1)) for x in (key, query))
-        read[module].append([x.transpose(0, 1).reshape(groups, -1, d) for x in tokens])
+        _refuse(module, None, more)  # here, and not once all is fitted
+        q, k = _grouped(query, key, scaling)
+        read[module].append([x.transpose(0, 1).flatten(1, 3) for x in (k, q)])
         exact = ALL_ATTENTION_FUNCTIONS["sdpa"]
         return exact(module, query, key, value, None, scaling=scaling, **more)
 

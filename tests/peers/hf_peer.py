@@ -155,10 +155,10 @@ def fitted(folder):
     model = tf.AutoModel.from_pretrained(folder).eval()
     tokenizer = tf.PreTrainedTokenizerFast(tokenizer_file=str(folder / "tokenizer.json"))
 
-    def inputs(*names):
-        texts = [(ROOT / name).read_text(encoding="utf-8") for name in names]
-        ids = [tokenizer(text, return_tensors="pt")["input_ids"] for text in texts]
-        return [{"input_ids": part} for x in ids for part in x[:, :2048].split(256, dim=1)]
+    def inputs(name):
+        text = (ROOT / name).read_text(encoding="utf-8")
+        ids = tokenizer(text, return_tensors="pt")["input_ids"]
+        return [{"input_ids": part} for part in ids[:, :2048].split(256, dim=1)]
 
     pages = inputs("book/story.md")
     texts = [f"data/texts/{name}.txt" for name in ("attention", "entangled-bank", "gettysburg")]
@@ -197,6 +197,7 @@ def refusals():
     window = tf.MistralForCausalLM(local).to(DOUBLE)
     window.set_attn_implementation("many")
     tries["window"] = lambda: window(ids)
+    tries["window to fit to"] = lambda: hf.fit(window, [{"input_ids": ids}])
     for name, attempt in tries.items():
         try:
             attempt()
